@@ -1,0 +1,302 @@
+//! Settings: flags, environment variables, defaults.
+
+use std::{fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use clap::{Args, Parser};
+use messenger_core::{Error, ErrorKind, limits};
+use messenger_identity::TokenRules;
+use messenger_rpc::{RpcChannel, ServiceCredential};
+use messenger_telemetry::TelemetryArgs;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    services::Services,
+    session::limits::SendRates,
+    transport::{FRAME_BYTES_MAX, Rhythm},
+};
+
+/// The edge: Socket.IO, plain WebSocket and REST for clients.
+#[derive(Debug, Parser)]
+#[command(name = "messenger-gateway", version, about)]
+pub struct Config {
+    /// What the gateway itself needs.
+    #[command(flatten)]
+    pub gateway: GatewayConfig,
+    /// Address of the auth service.
+    #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
+    pub auth_url: String,
+    /// Address of the conversation service.
+    #[arg(long, env = "MESSENGER_CONVERSATION_URL", default_value = "http://127.0.0.1:50052")]
+    pub conversation_url: String,
+    /// Address of the message service.
+    #[arg(long, env = "MESSENGER_MESSAGE_URL", default_value = "http://127.0.0.1:50053")]
+    pub message_url: String,
+    /// What services prove themselves by, the same for all of them: at least 32 characters.
+    #[arg(
+        long,
+        env = "MESSENGER_SERVICE_SECRET",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub service_secret: Secret,
+    /// `iss` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
+    pub token_issuer: String,
+    /// `aud` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
+    pub token_audience: String,
+    /// What is logged.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Show the settings in force, secrets hidden, and exit.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// What the gateway needs in every shape.
+#[derive(Debug, Clone, Args)]
+pub struct GatewayConfig {
+    /// Address of the HTTP server.
+    #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Origins of pages that may connect, separated by commas, beside our own.
+    #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<String>,
+    /// Let everybody send, log in and register as often as they like: for benchmarks.
+    #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]
+    pub no_rate_limits: bool,
+    /// Sends a second of one user, sustained.
+    #[arg(long, env = "MESSENGER_SENDS_PER_USER", default_value = "10")]
+    pub sends_per_user: NonZeroU32,
+    /// Sends of one user at once, after a pause.
+    #[arg(long, env = "MESSENGER_SEND_BURST_PER_USER", default_value = "30")]
+    pub send_burst_per_user: NonZeroU32,
+    /// Sends a second to one conversation.
+    #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50")]
+    pub sends_per_conversation: NonZeroU32,
+    /// Connections of one user.
+    #[arg(long, env = "MESSENGER_CONNECTIONS_PER_USER", default_value = "20")]
+    pub connections_per_user: usize,
+    /// Connections in all.
+    #[arg(long, env = "MESSENGER_CONNECTIONS_MAX", default_value = "100000")]
+    pub connections_max: usize,
+    /// How long a Socket.IO client may be connected without CONNECT.
+    #[arg(long, env = "MESSENGER_CONNECT_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub connect_timeout: Duration,
+    /// From a client's sign of life to the next ping.
+    #[arg(long, env = "MESSENGER_HEARTBEAT_INTERVAL", default_value = "25s", value_parser = duration)]
+    pub heartbeat_interval: Duration,
+    /// How long the answer to a ping may take.
+    #[arg(long, env = "MESSENGER_HEARTBEAT_TIMEOUT", default_value = "20s", value_parser = duration)]
+    pub heartbeat_timeout: Duration,
+}
+
+impl GatewayConfig {
+    /// Whether sends, logins and registrations are counted.
+    #[must_use]
+    pub const fn rate_limits(&self) -> bool {
+        !self.no_rate_limits
+    }
+
+    pub(crate) fn send_rates(&self) -> Option<SendRates> {
+        self.rate_limits().then_some(SendRates {
+            per_user: self.sends_per_user,
+            burst_per_user: self.send_burst_per_user,
+            per_conversation: self.sends_per_conversation,
+        })
+    }
+
+    pub(crate) const fn heartbeat(&self) -> Rhythm {
+        Rhythm { interval: self.heartbeat_interval, timeout: self.heartbeat_timeout }
+    }
+
+    /// What clients have to keep to.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            content_chars_max: limits::CONTENT_CHARS_MAX,
+            metadata_bytes_max: limits::METADATA_BYTES_MAX,
+            frame_bytes_max: FRAME_BYTES_MAX,
+            page_rows_max: limits::PAGE_ROWS_MAX,
+            group_participants_max: limits::GROUP_PARTICIPANTS_MAX,
+            restricted_group_participants_max: limits::RESTRICTED_GROUP_PARTICIPANTS_MAX,
+            connections_per_user: self.connections_per_user,
+            sends_per_second: self.rate_limits().then_some(self.sends_per_user.get()),
+            send_burst: self.rate_limits().then_some(self.send_burst_per_user.get()),
+            sends_per_second_and_conversation: self.rate_limits().then_some(self.sends_per_conversation.get()),
+            heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
+            heartbeat_timeout_ms: u64::try_from(self.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// What clients have to keep to, as `config` and the first frame of a plain WebSocket show it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Characters in a message.
+    pub content_chars_max: usize,
+    /// Bytes of a message's metadata.
+    pub metadata_bytes_max: usize,
+    /// Bytes of a frame.
+    pub frame_bytes_max: usize,
+    /// Rows on a page.
+    pub page_rows_max: u32,
+    /// Participants of an open group.
+    pub group_participants_max: i64,
+    /// Participants of a restricted group.
+    pub restricted_group_participants_max: i64,
+    /// Connections of one user.
+    pub connections_per_user: usize,
+    /// Sends a second of one user; `null`: not limited.
+    pub sends_per_second: Option<u32>,
+    /// Sends of one user at once, after a pause; `null`: not limited.
+    pub send_burst: Option<u32>,
+    /// Sends a second to one conversation; `null`: not limited.
+    pub sends_per_second_and_conversation: Option<u32>,
+    /// From a client's sign of life to the next ping.
+    pub heartbeat_interval_ms: u64,
+    /// How long the answer to a ping may take.
+    pub heartbeat_timeout_ms: u64,
+}
+
+/// A setting that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "(not set)" } else { "(hidden)" })
+    }
+}
+
+impl Config {
+    /// From the process's arguments and environment. Prints help and version itself.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn read() -> Result<Self, Error> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::new(ErrorKind::ValidationFailed, line)
+        })
+    }
+
+    /// The clients of the services; nothing is connected yet.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn services(&self) -> Result<Services, Error> {
+        let credential = ServiceCredential::new(self.service_secret.expose()).map_err(|cause| {
+            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
+            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+        })?;
+        let channel = |flag: &str, url: &str| {
+            RpcChannel::remote(url, credential.clone()).map_err(|cause| {
+                let line = format!("{flag} must be a URL like http://host:port");
+                Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+            })
+        };
+        let auth = channel("--auth-url (MESSENGER_AUTH_URL)", &self.auth_url)?;
+        let conversation = channel("--conversation-url (MESSENGER_CONVERSATION_URL)", &self.conversation_url)?;
+        Ok(Services::new(auth, conversation, channel("--message-url (MESSENGER_MESSAGE_URL)", &self.message_url)?))
+    }
+
+    /// Whose tokens are accepted.
+    #[must_use]
+    pub fn token_rules(&self) -> TokenRules {
+        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.gateway)?;
+        writeln!(f, "auth-url = {}", self.auth_url)?;
+        writeln!(f, "conversation-url = {}", self.conversation_url)?;
+        writeln!(f, "message-url = {}", self.message_url)?;
+        writeln!(f, "service-secret = {:?}", self.service_secret)?;
+        writeln!(f, "token-issuer = {}", self.token_issuer)?;
+        writeln!(f, "token-audience = {}", self.token_audience)?;
+        writeln!(f, "log = {}", self.telemetry.log)
+    }
+}
+
+impl fmt::Display for GatewayConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listen = {}", self.listen)?;
+        writeln!(f, "allowed-origins = {}", self.allowed_origins.join(","))?;
+        writeln!(f, "no-rate-limits = {}", self.no_rate_limits)?;
+        writeln!(f, "sends-per-user = {}", self.sends_per_user)?;
+        writeln!(f, "send-burst-per-user = {}", self.send_burst_per_user)?;
+        writeln!(f, "sends-per-conversation = {}", self.sends_per_conversation)?;
+        writeln!(f, "connections-per-user = {}", self.connections_per_user)?;
+        writeln!(f, "connections-max = {}", self.connections_max)?;
+        writeln!(f, "connect-timeout = {:?}", self.connect_timeout)?;
+        writeln!(f, "heartbeat-interval = {:?}", self.heartbeat_interval)?;
+        writeln!(f, "heartbeat-timeout = {:?}", self.heartbeat_timeout)
+    }
+}
+
+/// A whole number with a unit: ms, s or m; from 10ms to 1h.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    let parsed = units.into_iter().find_map(|(unit, millis)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(millis).map(Duration::from_millis)
+    });
+    parsed
+        .filter(|duration| (Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(duration))
+        .ok_or_else(|| "must be a number with ms, s or m, from 10ms to 60m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn secrets_are_hidden() {
+        let secret = "s".repeat(40);
+        let config = Config::try_parse_from(["messenger-gateway", "--service-secret", &secret]).expect("valid");
+        let shown = format!("{config}{config:?}");
+        assert!(!shown.contains(&secret), "{shown}");
+        assert!(config.services().is_ok());
+    }
+
+    #[test]
+    fn settings_that_cannot_be_used_are_named() {
+        let config = Config::try_parse_from(["messenger-gateway"]).expect("defaults");
+        assert!(config.services().err().expect("no secret").message().contains("MESSENGER_SERVICE_SECRET"));
+        assert!(Config::try_parse_from(["messenger-gateway", "--heartbeat-interval", "1h"]).is_err());
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("25s"), Ok(Duration::from_secs(25)));
+        for text in ["", "25", "s", "61m", "1ms", "-1s", "99999999999999999999s", "ä"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The edge: Socket.IO, plain WebSocket and REST for clients; gRPC to the services behind it.
+//!
+//! [`build`] puts a [`Gateway`] together and starts what it runs, [`router`] is everything it answers,
+//! [`serve`] answers it on a listener until the shutdown. The session core (`session`) is shared by both socket
+//! transports (`transport`); REST (`rest`) calls the same services.
+
+pub mod config;
+pub mod objects;
+pub mod page;
+pub mod rest;
+pub mod server;
+pub mod services;
+pub mod session;
+pub mod transport;
+
+use std::{sync::Arc, time::Duration};
+
+use messenger_core::{Error, SystemClock};
+use messenger_identity::Verifier;
+use messenger_telemetry::{Shutdown, TelemetryConfig, install_metrics};
+
+pub use self::{
+    config::{Config, GatewayConfig},
+    server::serve,
+    services::Services,
+    session::{Gateway, Parts, ResumeKey},
+};
+
+/// The end of everything after a signal.
+const DRAIN_MAX: Duration = Duration::from_secs(9);
+
+/// Everything the gateway answers: sockets, REST, the page.
+pub fn router(gateway: Arc<Gateway>) -> axum::Router {
+    axum::Router::new()
+        .merge(transport::routes())
+        .merge(rest::routes(&gateway))
+        .merge(page::routes())
+        .with_state(gateway)
+}
+
+/// Puts a gateway together and starts its background tasks (feed, pipe, revocations, drain) on the tracker of
+/// `parts.shutdown`; they end after its token is cancelled and the connections are drained.
+#[must_use]
+pub fn build(config: GatewayConfig, parts: Parts) -> Arc<Gateway> {
+    Gateway::start(config, parts)
+}
+
+/// The process: serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One line for the operator that names the setting, when it cannot start.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let services = config.services()?;
+    let log_filter = config.telemetry.log.clone();
+    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger-gateway", log_filter })?;
+    let address = config.gateway.listen;
+    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", address).await?;
+    let (shutdown, clock) = (Shutdown::new(), Arc::new(SystemClock));
+    let parts = Parts {
+        services,
+        verifier: Arc::new(Verifier::new(config.token_rules(), clock.clone())),
+        clock,
+        resume_key: ResumeKey::derive(config.service_secret.expose()),
+        metrics: install_metrics()?,
+        shutdown: shutdown.clone(),
+    };
+    let gateway = build(config.gateway, parts);
+    shutdown.cancel_on_signal();
+    let (starting, stopping) = (Arc::clone(&gateway), shutdown.token.clone());
+    shutdown.spawn(async move {
+        if stopping.run_until_cancelled(starting.ready()).await.is_some() {
+            tracing::info!("the gateway is ready: http://{address}");
+        }
+    });
+    let served = serve(listener, gateway).await;
+    shutdown.drain(DRAIN_MAX).await;
+    served
+}

@@ -1,0 +1,249 @@
+//! What handlers take from a request: the caller, path, query and JSON body, each with an error a client understands.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use messenger_core::{Error, ErrorKind, UserId};
+use messenger_identity::Identity;
+use serde::{Deserialize, de::DeserializeOwned};
+use utoipa::IntoParams;
+
+use super::problem::Problem;
+use crate::session::Gateway;
+
+/// How long a body may take to arrive.
+const BODY_DEADLINE: Duration = Duration::from_secs(8);
+/// Characters kept of what a client calls itself.
+const USER_AGENT_CHARS_MAX: usize = 200;
+
+/// Who the request is made for.
+#[derive(Debug)]
+pub(super) struct Caller(pub(super) Identity);
+
+impl Caller {
+    pub(super) fn user_id(&self) -> UserId {
+        self.0.user_id
+    }
+}
+
+impl FromRequestParts<Arc<Gateway>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
+        Ok(Self(gateway.verifier.verify(bearer(&parts.headers)?)?))
+    }
+}
+
+/// The token of the one `Authorization: Bearer` header.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or_else(|| Error::unauthenticated("a bearer token is needed"))?;
+    if values.next().is_some() {
+        return Err(Error::unauthenticated("more than one authorization header"));
+    }
+    match value.to_str().ok().and_then(|value| value.split_once(' ')) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
+        _ => Err(Error::unauthenticated("the authorization header must be: Bearer <token>")),
+    }
+}
+
+/// What the client calls itself; empty when it does not say.
+pub(super) struct UserAgent(pub(super) String);
+
+impl<S: Sync> FromRequestParts<S> for UserAgent {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let text = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Ok(Self(text.chars().take(USER_AGENT_CHARS_MAX).collect()))
+    }
+}
+
+/// Path parameters as text; handlers read ids from them.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Sync + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(path)) => Ok(Self(path)),
+            Err(_) => Err(Error::new(ErrorKind::ValidationFailed, "the path is not valid UTF-8").into()),
+        }
+    }
+}
+
+/// The query string.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(_) => Err(Error::new(ErrorKind::ValidationFailed, "the query string is malformed").into()),
+        }
+    }
+}
+
+/// Reads a whole number between `1` and `max` from a query parameter; 0 (the default) when it is absent.
+pub(super) fn count(field: &'static str, text: Option<&str>, max: i32) -> Result<i32, Error> {
+    let Some(text) = text else { return Ok(0) };
+    match text.parse() {
+        Ok(count) if (1..=max).contains(&count) => Ok(count),
+        _ => Err(Error::invalid(field, format!("must be 1 to {max}"))),
+    }
+}
+
+/// Which page of a list.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Page {
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+    /// `nextCursor` of the page before.
+    pub(super) cursor: Option<String>,
+}
+
+impl Page {
+    /// Rows asked for, 1 to 100; 0 for the default.
+    pub(super) fn rows(&self) -> Result<i32, Error> {
+        count("limit", self.limit.as_deref(), 100)
+    }
+}
+
+/// A JSON object as body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync + Send> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        require_json(request.headers())?;
+        let body = tokio::time::timeout(BODY_DEADLINE, Bytes::from_request(request, state)).await.map_err(|_| {
+            let error = Error::new(ErrorKind::DeadlineExceeded, "the body did not arrive in time");
+            Problem::with_status(error, StatusCode::REQUEST_TIMEOUT)
+        })?;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::PayloadTooLarge, "the body is over 64 KiB"),
+            _ => Error::new(ErrorKind::ValidationFailed, "the body could not be read"),
+        })?;
+        Ok(Self(decode(&body)?))
+    }
+}
+
+fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let media_type = text(header::CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let plain = text(header::CONTENT_ENCODING).is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+    if plain && media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::ValidationFailed, "the body must be application/json without content-encoding");
+    Err(Problem::with_status(error, StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    // serde would also read a struct from an array.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::new(ErrorKind::ValidationFailed, "the body must be a JSON object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| violation(&error))?;
+    deserializer.end().map_err(|_| not_json())?;
+    Ok(value)
+}
+
+fn not_json() -> Error {
+    Error::new(ErrorKind::ValidationFailed, "the body is not valid JSON")
+}
+
+/// Names the field a body failed at.
+fn violation(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
+    if error.inner().classify() != serde_json::error::Category::Data {
+        return not_json();
+    }
+    let text = error.inner().to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let named = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
+    if let Some(field) = named("missing field `") {
+        return Error::invalid(field.to_owned(), "is required");
+    }
+    if let Some(field) = named("duplicate field `") {
+        return Error::invalid(field.to_owned(), "is given twice");
+    }
+    Error::invalid(error.path().to_string(), text.to_owned())
+}
+
+/// The address the connection comes from.
+pub(super) fn address(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
+    peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        #[expect(dead_code, reason = "only decoded")]
+        email: String,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only decoded")]
+        member_ids: Vec<String>,
+    }
+
+    fn refused(json: &str) -> Error {
+        decode::<Body>(json.as_bytes()).expect_err(json)
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        for (json, field) in [
+            ("{}", "email"),
+            (r#"{"email":1}"#, "email"),
+            (r#"{"email":["a"]}"#, "email"),
+            (r#"{"email":"a","email":"b"}"#, "email"),
+            (r#"{"email":"a","memberIds":["b",{}]}"#, "memberIds[1]"),
+        ] {
+            let error = refused(json);
+            assert_eq!(error.fields()[0].field, field, "{json}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        let deep = "[".repeat(100_000);
+        let deep_inside = format!(r#"{{"email":{deep}"#);
+        for json in ["", "[]", "null", "\"a\"", "{", r#"{"email":"\ud800"}"#, "{}x", &deep, &deep_inside] {
+            assert_eq!(refused(json).kind(), ErrorKind::ValidationFailed);
+        }
+        assert!(decode::<Body>(br#" {"email":"a","isAdmin":true,"__proto__":{}} "#).is_ok());
+        assert!(decode::<Body>(b"{\"email\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!(count("limit", None, 100).expect("default"), 0);
+        assert_eq!(count("limit", Some("100"), 100).expect("largest"), 100);
+        for text in ["0", "-1", "101", "1e9", "18446744073709551616", "x", ""] {
+            assert!(count("limit", Some(text), 100).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_bearer_header() {
+        let headers = |values: &[&'static str]| {
+            values.iter().map(|value| (header::AUTHORIZATION, value.parse().expect("a header"))).collect::<HeaderMap>()
+        };
+        assert_eq!(bearer(&headers(&["bearer a.b.c"])).expect("a token"), "a.b.c");
+        for values in [&[][..], &["Basic a"], &["Bearer"], &["a.b.c"], &["Bearer a", "Bearer a"]] {
+            assert!(bearer(&headers(values)).is_err(), "{values:?}");
+        }
+    }
+}

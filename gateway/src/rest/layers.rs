@@ -1,0 +1,81 @@
+//! What surrounds every request: its id and span, the deadline, CORS and the security headers.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderName, HeaderValue, Method, header};
+use messenger_core::{Error, ErrorKind};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::problem::{self, Problem};
+use crate::session::Gateway;
+
+/// How long a request may take, its body included.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// How long a browser may remember that it may call, seconds.
+const PREFLIGHT_SECS: u64 = 3_600;
+
+/// Gives the request an id and a span, counts it, and finishes the answer: problems get their body here.
+pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let began = gateway.clock.now();
+    let request_id = Uuid::new_v4().to_string();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("http.request", http.method = %method, http.route = route, request.id = request_id);
+    let response = async {
+        let response = problem::render(&request_id, next.run(request).await);
+        tracing::debug!(http.status = response.status().as_u16(), "answered");
+        response
+    };
+    let mut response = response.instrument(span).await;
+    let labels = [("method", method.to_string()), ("route", route), ("status", response.status().as_u16().to_string())];
+    metrics::histogram!("http_request_seconds", &labels).record(gateway.clock.now().since(began).as_secs_f64());
+    finish(&mut response, &request_id);
+    response
+}
+
+/// Answers are for the one who asked: nobody keeps, frames or sniffs them.
+fn finish(response: &mut Response, request_id: &str) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// Ends a request that takes too long. What it began in a service is finished there.
+pub(super) async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::from(Error::new(ErrorKind::DeadlineExceeded, "it took too long")).into_response(),
+    }
+}
+
+/// Pages of these origins may call; of others only what the browser lets through anyway. Never with cookies:
+/// there are none.
+pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
+    let any = allowed_origins.iter().any(|origin| origin == "*");
+    let listed = allowed_origins.iter().filter(|_| !any).filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(if any { AllowOrigin::any() } else { AllowOrigin::list(listed) })
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, IDEMPOTENCY_KEY])
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+        .max_age(Duration::from_secs(PREFLIGHT_SECS))
+}

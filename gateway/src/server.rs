@@ -1,0 +1,94 @@
+//! The HTTP server: a head has to come in time, connections are bounded, and a shutdown lets what runs finish.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use messenger_core::Error;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt as _;
+
+use crate::{Gateway, router};
+
+/// From the first byte to the end of a request's head, and between two requests.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Connections that are not WebSockets.
+const CONNECTIONS_MAX: usize = 16_384;
+/// How long requests have to finish after the shutdown.
+const DRAIN_WITHIN: Duration = Duration::from_secs(7);
+/// The pause after an accept that failed: there are no file descriptors, for example.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Answers on the listener until the gateway's shutdown; then waits at most 7 s for the requests that run.
+/// WebSockets are drained by the session core at the same time.
+///
+/// # Errors
+/// None today: what a client or the network does to a connection ends that connection.
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), Error> {
+    let router = router(Arc::clone(&gateway));
+    let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
+    let mut shutdown = pin!(gateway.shutdown.token.cancelled());
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = &mut shutdown => break,
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (router, shutdown) = (router.clone(), gateway.shutdown.token.clone());
+        connections.spawn(async move {
+            answer(stream, peer, router, shutdown).await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if timeout(DRAIN_WITHIN, connections.wait()).await.is_err() {
+        tracing::warn!("some requests did not finish in time");
+    }
+    Ok(())
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Frames are small and whole: nothing is to wait for more.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection; after the shutdown the one that runs is the last.
+async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    // What a client does to its own connection is no news.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,189 @@
+//! What a client may ask for: each event decoded, checked at the edge, and handed on.
+
+use std::borrow::Cow;
+
+use messenger_core::{
+    ClientMessageId, Content, ConversationId, Error, ErrorKind, MessageId, Metadata, Timestamp, UserId,
+};
+use messenger_proto::message::v1::{self as message, draft::Target, mark_read_request::UpTo};
+use messenger_rpc::request_as;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tracing::Instrument as _;
+
+use super::{Session, pipe::Undecided, reply::Request};
+use crate::objects::{ReadPositionObject, time};
+
+/// What a client may ask for.
+pub(super) const COMMANDS: [&str; 4] = ["send_message", "mark_read", "sync", "refresh_token"];
+
+/// Text that is borrowed from the frame unless it has escapes in it.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SendMessage<'a> {
+    #[serde(borrow)]
+    receiver_id: Option<Text<'a>>,
+    group_id: Option<Text<'a>>,
+    conversation_id: Option<Text<'a>>,
+    content: Option<Text<'a>>,
+    client_message_id: Option<Text<'a>>,
+    reply_to_id: Option<Text<'a>>,
+    metadata: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MarkRead<'a> {
+    #[serde(borrow)]
+    conversation_id: Text<'a>,
+    message_id: Option<Text<'a>>,
+    seq: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Sync<'a> {
+    #[serde(borrow)]
+    cursor: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct RefreshToken<'a> {
+    #[serde(borrow)]
+    token: Text<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refreshed {
+    expires_at: Timestamp,
+}
+
+impl Session {
+    /// Carries out one event; an error is the answer.
+    pub(super) fn command(&mut self, event: &str, data: Option<&RawValue>, request: &Request) -> Result<(), Error> {
+        match event {
+            "send_message" => self.send_message(data, request),
+            "mark_read" => self.mark_read(&decode(data)?, request),
+            "sync" => self.sync(&decode::<Sync<'_>>(data)?.cursor.0, request),
+            "refresh_token" => self.refresh_token(&decode::<RefreshToken<'_>>(data)?.token.0, request),
+            _ => Err(Error::new(ErrorKind::UnknownEvent, "no such event")),
+        }
+    }
+
+    fn send_message(&mut self, data: Option<&RawValue>, request: &Request) -> Result<(), Error> {
+        let asked: SendMessage<'_> = decode(data)?;
+        // An error names the send it belongs to, unless the name itself is the error.
+        let client_message_id = asked.client_message_id.as_ref().map(|id| ClientMessageId::new(&id.0)).transpose()?;
+        let request = request.clone().with_client_message_id(client_message_id.as_ref().map(ClientMessageId::as_str));
+        if let Err(error) = self.send_draft(&asked, &request) {
+            request.fail(&error);
+        }
+        Ok(())
+    }
+
+    fn send_draft(&self, asked: &SendMessage<'_>, request: &Request) -> Result<(), Error> {
+        let target = self.target(asked)?;
+        let draft = draft(asked, target)?;
+        let message_id = MessageId::new(self.gateway.clock.now());
+        self.gateway.pipe.send(Undecided::new(draft, message_id, request.clone()))
+    }
+
+    /// Exactly one of receiver, group and conversation; counted against the rates.
+    fn target(&self, asked: &SendMessage<'_>) -> Result<Target, Error> {
+        let (sender, limits) = (self.identity.user_id, &self.gateway.limits);
+        match (&asked.receiver_id, &asked.group_id, &asked.conversation_id) {
+            (Some(id), None, None) => {
+                let receiver = UserId::parse("receiverId", &id.0)?;
+                if receiver == sender {
+                    return Err(Error::invalid("receiverId", "must not be yourself"));
+                }
+                limits.send_to_user(sender, receiver)?;
+                Ok(Target::ReceiverId(receiver.to_string()))
+            }
+            (None, Some(id), None) => {
+                let group = ConversationId::parse("groupId", &id.0)?;
+                limits.send_to(sender, group)?;
+                Ok(Target::GroupId(group.to_string()))
+            }
+            (None, None, Some(id)) => {
+                let conversation = ConversationId::parse("conversationId", &id.0)?;
+                limits.send_to(sender, conversation)?;
+                Ok(Target::ConversationId(conversation.to_string()))
+            }
+            _ => Err(Error::invalid("receiverId", "give exactly one of receiverId, groupId and conversationId")),
+        }
+    }
+
+    fn mark_read(&mut self, asked: &MarkRead<'_>, request: &Request) -> Result<(), Error> {
+        let conversation_id = ConversationId::parse("conversationId", &asked.conversation_id.0)?.to_string();
+        let up_to = match (&asked.message_id, asked.seq) {
+            (Some(id), None) => UpTo::MessageId(MessageId::parse("messageId", &id.0)?.to_string()),
+            (None, Some(seq)) if seq >= 0 => UpTo::Seq(seq),
+            (None, Some(_)) => return Err(Error::invalid("seq", "must not be negative")),
+            _ => return Err(Error::invalid("messageId", "give either messageId or seq")),
+        };
+        let call = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to) };
+        let call = request_as(self.identity.user_id, call);
+        let (mut service, request) = (self.gateway.services.message.clone(), request.clone());
+        let errand = async move {
+            match service.mark_read(call).await {
+                Ok(answer) => {
+                    let read = answer.into_inner();
+                    request.succeed(&ReadPositionObject {
+                        conversation_id: &conversation_id,
+                        last_read_seq: read.last_read_seq,
+                        last_read_at: read.last_read_at.as_ref().map(|at| time(Some(at))),
+                        unread_count: read.unread_count,
+                    });
+                }
+                Err(status) => request.fail(&messenger_rpc::from_status(&status)),
+            }
+        };
+        let span = tracing::info_span!("command", event = "mark_read", user.id = %self.identity.user_id);
+        self.errand = Some(Box::pin(errand.instrument(span)));
+        Ok(())
+    }
+
+    fn refresh_token(&mut self, token: &str, request: &Request) -> Result<(), Error> {
+        let identity = self.gateway.verifier.verify(token)?;
+        if (identity.user_id, identity.session_id) != (self.identity.user_id, self.identity.session_id) {
+            return Err(Error::forbidden("the token is of another session"));
+        }
+        self.renew(identity)?;
+        request.succeed(&Refreshed { expires_at: identity.expires_at });
+        Ok(())
+    }
+}
+
+fn draft(asked: &SendMessage<'_>, target: Target) -> Result<message::Draft, Error> {
+    let content = asked.content.as_ref().ok_or_else(|| Error::invalid("content", "is missing"))?;
+    let reply_to = asked.reply_to_id.as_ref().map(|id| MessageId::parse("replyToId", &id.0)).transpose()?;
+    let metadata = asked.metadata.map(|json| Metadata::new(json.get())).transpose()?;
+    Content::new(&content.0)?;
+    Ok(message::Draft {
+        target: Some(target),
+        content: content.0.clone().into_owned(),
+        client_message_id: asked.client_message_id.as_ref().map(|id| id.0.clone().into_owned()),
+        reply_to_id: reply_to.map(|id| id.to_string()),
+        metadata: metadata.map(|metadata| metadata.as_str().to_owned()),
+    })
+}
+
+/// Characters of an explanation of what is wrong with a client's JSON.
+const EXPLANATION_BYTES_MAX: usize = 160;
+
+fn decode<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Error> {
+    let json = data.map_or("null", RawValue::get);
+    if !json.starts_with('{') {
+        return Err(Error::invalid("data", "must be an object"));
+    }
+    serde_json::from_str(json).map_err(|error| {
+        let mut explanation = error.to_string();
+        explanation.truncate(explanation.floor_char_boundary(EXPLANATION_BYTES_MAX));
+        Error::invalid("data", explanation)
+    })
+}

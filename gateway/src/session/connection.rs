@@ -1,0 +1,46 @@
+//! What others may hold of a connection: the hub to deliver to it, the pipe to answer it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use messenger_core::UserId;
+
+use super::{UNDECIDED_MAX, frame::WireFormat, outbound::Outbound};
+
+/// One open socket.
+#[derive(Debug)]
+pub struct Connection {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Marks the entries it causes; a client that comes back with its pid has the same again. Not 0.
+    pub origin: i64,
+    /// How it wants its frames.
+    pub wire: WireFormat,
+    /// What waits to be written to it.
+    pub outbound: Arc<Outbound>,
+    undecided: AtomicUsize,
+}
+
+impl Connection {
+    pub(super) fn new(user_id: UserId, origin: i64, wire: WireFormat) -> Arc<Self> {
+        Arc::new(Self { user_id, origin, wire, outbound: Arc::default(), undecided: AtomicUsize::new(0) })
+    }
+
+    /// Sends of it that are not decided yet.
+    pub(super) fn undecided(&self) -> usize {
+        self.undecided.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_undecided(&self) {
+        self.undecided.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One is decided; a session that stopped reading at the bound may go on.
+    pub(super) fn settle(&self) {
+        if self.undecided.fetch_sub(1, Ordering::Relaxed) == UNDECIDED_MAX {
+            self.outbound.call_attention();
+        }
+    }
+}

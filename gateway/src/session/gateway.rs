@@ -1,0 +1,102 @@
+//! What all connections of this process share, and the tasks that keep it going.
+
+use std::{sync::Arc, time::Duration};
+
+use messenger_core::Clock;
+use messenger_identity::Verifier;
+use messenger_telemetry::{PrometheusHandle, Shutdown};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::{Hub, Limits, Pipe, ResumeKey, drain, feed, revocation};
+use crate::{config::GatewayConfig, services::Services};
+
+/// How often a starting gateway looks whether it is ready.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// The services behind it.
+    pub services: Services,
+    /// Who presents a token; the gateway keeps its keys and revocations up to date.
+    pub verifier: Arc<Verifier>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Signs what clients resume with; the same in all gateways.
+    pub resume_key: ResumeKey,
+    /// The figures of this process.
+    pub metrics: PrometheusHandle,
+    /// When it ends, and who waits for its tasks.
+    pub shutdown: Shutdown,
+}
+
+/// One gateway: the state of its HTTP routes and of every session.
+pub struct Gateway {
+    /// What was configured.
+    pub config: GatewayConfig,
+    /// The services behind it.
+    pub services: Services,
+    /// Who presents a token.
+    pub verifier: Arc<Verifier>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Rooms and connections.
+    pub hub: Arc<Hub>,
+    /// Drafts on their way to be stored.
+    pub pipe: Pipe,
+    /// Rates of sends.
+    pub limits: Limits,
+    /// The figures of this process.
+    pub metrics: PrometheusHandle,
+    /// When it ends, and who waits for its tasks.
+    pub shutdown: Shutdown,
+    pub(super) resume_key: ResumeKey,
+    /// Cancelled when the connections are drained: feed and pipe are needed until then.
+    pub(super) drained: CancellationToken,
+}
+
+impl Gateway {
+    pub(crate) fn start(config: GatewayConfig, parts: Parts) -> Arc<Self> {
+        let gateway = Arc::new(Self {
+            limits: Limits::new(config.send_rates()),
+            config,
+            services: parts.services,
+            verifier: parts.verifier,
+            clock: parts.clock,
+            hub: Arc::default(),
+            pipe: Pipe::default(),
+            metrics: parts.metrics,
+            shutdown: parts.shutdown,
+            resume_key: parts.resume_key,
+            drained: CancellationToken::new(),
+        });
+        gateway.spawn_tasks();
+        gateway
+    }
+
+    fn spawn_tasks(self: &Arc<Self>) {
+        let message = &self.services.message;
+        self.shutdown.spawn(feed::run(Arc::clone(&self.hub), message.clone(), self.drained.clone()));
+        let (gateway, message) = (Arc::clone(self), message.clone());
+        self.shutdown.spawn(async move { gateway.pipe.run(message, gateway.drained.clone()).await });
+        let gateway = Arc::clone(self);
+        self.shutdown.spawn(async move {
+            gateway.drained.run_until_cancelled(gateway.limits.forget()).await;
+        });
+        revocation::spawn(self);
+        self.shutdown.spawn(drain::run(Arc::clone(self)));
+    }
+
+    /// Whether clients can be served: the feed is connected, auth's keys are known, and it is not going away.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.hub.is_fed() && self.verifier.has_keys() && !self.shutdown.token.is_cancelled()
+    }
+
+    /// Resolves when clients can be served for the first time.
+    pub async fn ready(&self) {
+        while !self.is_ready() {
+            sleep(LOOK_AGAIN_AFTER).await;
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! From a token and a place to resume from to an open session. Nothing is reachable before.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use messenger_core::{Cursor, Error, ErrorKind, Position};
+use messenger_identity::Identity;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::{
+    Session,
+    connection::Connection,
+    frame::{Frame, WireFormat},
+    gateway::Gateway,
+    hub::{Capacity, Seat},
+    pid::{Pid, new_origin},
+    replay::{self, Replay},
+    rooms::GoLive,
+};
+
+/// How long a client waits for its session, at most.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a client brings.
+#[derive(Debug, Clone, Copy)]
+pub struct Handshake<'a> {
+    /// How it wants its frames.
+    pub wire: WireFormat,
+    /// Its access token.
+    pub token: Option<&'a str>,
+    /// Where it wants to go on.
+    pub resume: Resume<'a>,
+    /// Where it connects from.
+    pub address: IpAddr,
+}
+
+/// Where a client wants to go on.
+#[derive(Debug, Clone, Copy)]
+pub enum Resume<'a> {
+    /// From now on.
+    None,
+    /// A returning Socket.IO client: the `pid` it was given and the last offset (cursor) it saw.
+    Pid {
+        /// As given in an earlier CONNECT answer.
+        pid: &'a str,
+        /// None: it saw no durable event yet.
+        offset: Option<&'a str>,
+    },
+    /// After a cursor.
+    Cursor(&'a str),
+}
+
+/// What the transport's first frame tells the client.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    /// Names this connection to its client.
+    pub sid: String,
+    /// What the client comes back with; the same as before if everything missed is being replayed.
+    pub pid: String,
+    /// Whether everything missed is being replayed.
+    pub recovered: bool,
+    /// Everything after it will be sent on this connection.
+    pub cursor: String,
+}
+
+/// Where a connection begins.
+struct Beginning {
+    cursor: Cursor,
+    replay: Option<Replay>,
+    recovered: bool,
+    /// What was missed cannot be had.
+    is_lost: bool,
+}
+
+impl Session {
+    /// Verifies who it is, puts the connection into the hub and finds where it goes on.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED, TOKEN_EXPIRED, TOKEN_REVOKED, CURSOR_INVALID, RATE_LIMITED, DRAINING, UNAVAILABLE.
+    pub async fn open(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
+        let opened = timeout(OPEN_WITHIN, Self::open_unbounded(gateway, handshake)).await;
+        opened.unwrap_or_else(|_| Err(Error::unavailable("the feed did not carry the user in time")))
+    }
+
+    async fn open_unbounded(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
+        let token = handshake.token.ok_or_else(|| Error::unauthenticated("an access token is required"))?;
+        let identity = gateway.verifier.verify(token)?;
+        let (from, pid) = resume_from(gateway, &identity, handshake.resume)?;
+        let origin = pid.map_or_else(new_origin, |pid| pid.origin);
+        let connection = Connection::new(identity.user_id, origin, handshake.wire);
+        let seat = take_seat(gateway, &connection, &identity)?;
+        let beginning = match from {
+            Some(cursor) => resume(gateway, &connection, cursor).await?,
+            None => begin(gateway, &connection).await?,
+        };
+        let start = pid.filter(|_| beginning.recovered).map_or(beginning.cursor, |pid| pid.start);
+        let connected = Connected {
+            sid: Uuid::new_v4().simple().to_string(),
+            pid: gateway.resume_key.sign(&Pid { user_id: identity.user_id, start, origin }),
+            recovered: beginning.recovered,
+            cursor: beginning.cursor.encode(),
+        };
+        tracing::debug!(user.id = %identity.user_id, client.address = %handshake.address, recovered = connected.recovered, "connected");
+        Ok(Self::new(gateway, identity, (connection, seat), (connected, beginning)))
+    }
+
+    fn new(
+        gateway: &Arc<Gateway>,
+        identity: Identity,
+        (connection, seat): (Arc<Connection>, Seat),
+        (connected, beginning): (Connected, Beginning),
+    ) -> Self {
+        if beginning.is_lost {
+            connection.outbound.push(Frame::event(connection.wire, "resync_required", b"{}", None));
+        }
+        // Whatever came before the session could look is looked at first.
+        connection.outbound.call_attention();
+        let mut session = Self {
+            gateway: Arc::clone(gateway),
+            identity,
+            connection,
+            _seat: seat,
+            connected,
+            begun: beginning.cursor.position,
+            replay: beginning.replay,
+            errand: None,
+            alarm: Box::pin(sleep(Duration::ZERO)),
+            has_warned: false,
+            flood: gateway.limits.flood(),
+        };
+        session.set_alarm();
+        session
+    }
+}
+
+/// In the hub first, the revocations after: whichever comes between is seen by one of them.
+fn take_seat(gateway: &Gateway, connection: &Arc<Connection>, identity: &Identity) -> Result<Seat, Error> {
+    let config = &gateway.config;
+    let capacity = Capacity { per_user: config.connections_per_user, in_all: config.connections_max };
+    let seat = gateway.hub.join(connection, identity, capacity)?;
+    if gateway.verifier.is_revoked(identity) {
+        return Err(Error::new(ErrorKind::TokenRevoked, "the session was ended"));
+    }
+    Ok(seat)
+}
+
+/// The cursor to go on from, and the pid if it is this user's.
+fn resume_from(
+    gateway: &Gateway,
+    identity: &Identity,
+    resume: Resume<'_>,
+) -> Result<(Option<Cursor>, Option<Pid>), Error> {
+    match resume {
+        Resume::None => Ok((None, None)),
+        Resume::Cursor(cursor) => Ok((Some(Cursor::decode(cursor)?), None)),
+        Resume::Pid { pid, offset } => {
+            let Some(pid) = gateway.resume_key.read(pid).filter(|pid| pid.user_id == identity.user_id) else {
+                return Ok((None, None));
+            };
+            let offset = offset.and_then(|offset| Cursor::decode(offset).ok());
+            // An offset from before the pid is of an earlier life of the client: it fetched anew since.
+            let later = offset.filter(|at| at.journal == pid.start.journal && at.position > pid.start.position);
+            Ok((Some(later.unwrap_or(pid.start)), Some(pid)))
+        }
+    }
+}
+
+async fn resume(gateway: &Gateway, connection: &Connection, cursor: Cursor) -> Result<Beginning, Error> {
+    match replay::first_page(gateway, connection.user_id, cursor).await {
+        Ok(page) => {
+            let recovered = page.limited.is_empty();
+            Ok(Beginning { cursor, replay: Some(Replay::resume(cursor, page)), recovered, is_lost: false })
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::ResyncRequired | ErrorKind::CursorInvalid) => {
+            Ok(Beginning { is_lost: true, ..begin(gateway, connection).await? })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Live from now on, as soon as the feed carries the user.
+async fn begin(gateway: &Gateway, connection: &Connection) -> Result<Beginning, Error> {
+    loop {
+        if connection.outbound.closing().is_some() {
+            return Err(Error::unavailable("the connection was closed while it was opened"));
+        }
+        let mut begun = Position(0);
+        if let GoLive::Live(_) = gateway.hub.go_live_at_head(connection, |head| begun = head)
+            && let Some(cursor) = gateway.hub.cursor(begun)
+        {
+            return Ok(Beginning { cursor, replay: None, recovered: false, is_lost: false });
+        }
+        connection.outbound.attention().await;
+    }
+}

@@ -1,0 +1,128 @@
+//! The session core: what a connection is and does, whatever wire it came over.
+//!
+//! A transport opens a [`Session`] for each connection and drives it from one loop: it hands over what the client
+//! sent ([`Session::receive`]), writes what waits in [`Outbound`], and lets the session do what is due
+//! ([`Session::maintain`]). Nothing in here knows sockets or HTTP.
+
+mod command;
+mod connection;
+mod delivery;
+mod drain;
+mod feed;
+pub mod frame;
+mod gateway;
+mod handshake;
+mod hub;
+#[cfg(test)]
+mod interleavings;
+pub mod limits;
+pub mod outbound;
+mod pid;
+mod pipe;
+mod recent;
+mod replay;
+mod reply;
+mod revocation;
+mod rooms;
+
+use std::{pin::Pin, sync::Arc};
+
+use messenger_core::{Error, Position};
+use messenger_identity::Identity;
+use serde_json::value::RawValue;
+use tokio::time::Sleep;
+
+use self::{connection::Connection, hub::Seat, limits::Flood, replay::Replay, reply::Request};
+pub use self::{
+    frame::{Frame, ReplyTo, WireFormat},
+    gateway::{Gateway, Parts},
+    handshake::{Connected, Handshake, Resume},
+    hub::Hub,
+    limits::Limits,
+    outbound::{CloseReason, Outbound},
+    pid::ResumeKey,
+    pipe::Pipe,
+};
+
+/// Undecided sends one connection may have; beyond, its next event is not read.
+const UNDECIDED_MAX: usize = 512;
+
+/// A request that is being carried out by a service; its answer is queued when it ends.
+type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One connection's part of the gateway. Dropping it leaves the hub.
+pub struct Session {
+    gateway: Arc<Gateway>,
+    identity: Identity,
+    connection: Arc<Connection>,
+    /// Kept for its drop.
+    _seat: Seat,
+    connected: Connected,
+    /// Everything above it that concerns this connection was or will be sent on it.
+    begun: Position,
+    replay: Option<Replay>,
+    errand: Option<Errand>,
+    alarm: Pin<Box<Sleep>>,
+    /// The client was told of the end of its token.
+    has_warned: bool,
+    flood: Flood,
+}
+
+impl Session {
+    /// What the first frame tells the client.
+    #[must_use]
+    pub fn connected(&self) -> &Connected {
+        &self.connected
+    }
+
+    /// What waits to be written.
+    #[must_use]
+    pub fn outbound(&self) -> Arc<Outbound> {
+        Arc::clone(&self.connection.outbound)
+    }
+
+    /// Whether the next event may be handed over. While it may not, leave the socket unread;
+    /// [`Session::maintain`] returns when that changed.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        self.errand.is_none() && self.connection.undecided() < UNDECIDED_MAX
+    }
+
+    /// Carries out one event of the client; call it in the order of arrival. It never waits and never fails:
+    /// what goes wrong is answered.
+    pub fn receive(&mut self, event: &str, data: Option<&RawValue>, reply_to: ReplyTo) {
+        if !self.flood.admits() {
+            return self.connection.outbound.close(CloseReason::Flood);
+        }
+        let request = Request::new(&self.connection, event, reply_to);
+        if let Err(error) = self.command(event, data, &request) {
+            request.fail(&error);
+        }
+    }
+
+    /// Answers what could not be read as an event (MALFORMED_FRAME, PAYLOAD_TOO_LARGE); the connection stays.
+    pub fn refuse(&mut self, error: &Error, reply_to: ReplyTo) {
+        if !self.flood.admits() {
+            return self.connection.outbound.close(CloseReason::Flood);
+        }
+        Request::unnamed(&self.connection, reply_to).fail(error);
+    }
+
+    /// Does what is due (replay, end of the token, answers of services), waiting for it if there is nothing yet.
+    /// Call it again and again beside the socket in one `select!`; dropping it midway loses nothing.
+    pub async fn maintain(&mut self) {
+        tokio::select! {
+            () = self.connection.outbound.attention() => self.look(),
+            () = ended(self.errand.as_mut()) => self.errand = None,
+            page = replay::read(self.replay.as_mut()) => self.turn(page),
+            () = self.alarm.as_mut() => self.wake(),
+        }
+    }
+}
+
+async fn ended(errand: Option<&mut Errand>) {
+    match errand {
+        Some(errand) => errand.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,74 @@
+//! Ended sessions, expiring tokens: who may not be connected any longer.
+
+use std::{sync::Arc, time::Duration};
+
+use messenger_core::{ErrorKind, Timestamp};
+use messenger_identity::Identity;
+use messenger_rpc::keys;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{
+    Session,
+    frame::{Frame, json},
+    gateway::Gateway,
+    outbound::CloseReason,
+};
+
+/// How long before its token's end a client is told.
+const WARN_BEFORE: Duration = Duration::from_secs(60);
+/// How far ahead a timer is set at most; then it is looked again.
+const ALARM_MAX: Duration = Duration::from_secs(3_600);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TokenExpiring {
+    expires_at: Timestamp,
+}
+
+/// Follows auth's keys and revocations; a revocation closes the connections it ends.
+pub(super) fn spawn(gateway: &Arc<Gateway>) {
+    let (auth, verifier) = (gateway.services.auth.clone(), Arc::clone(&gateway.verifier));
+    gateway.shutdown.spawn(keys::follow_jwks(auth, verifier, gateway.drained.clone()));
+    let (auth, verifier) = (gateway.services.auth.clone(), Arc::clone(&gateway.verifier));
+    let (hub, drained) = (Arc::clone(&gateway.hub), gateway.drained.clone());
+    gateway.shutdown.spawn(keys::follow_revocations(auth, verifier, drained, move |revocation| hub.revoke(revocation)));
+}
+
+impl Session {
+    /// The session goes on with a newer token.
+    pub(super) fn renew(&mut self, identity: Identity) -> Result<(), messenger_core::Error> {
+        self.gateway.hub.renew(&self.connection, &identity);
+        // In the hub first, the revocations after, as in the handshake.
+        if self.gateway.verifier.is_revoked(&identity) {
+            return Err(messenger_core::Error::new(ErrorKind::TokenRevoked, "the session was ended"));
+        }
+        self.identity = identity;
+        self.has_warned = false;
+        self.set_alarm();
+        Ok(())
+    }
+
+    pub(super) fn set_alarm(&mut self) {
+        let end = self.identity.expires_at;
+        let next = if self.has_warned { end } else { end.minus(WARN_BEFORE) };
+        let ahead = next.since(self.gateway.clock.now()).min(ALARM_MAX);
+        self.alarm.as_mut().reset(Instant::now() + ahead);
+    }
+
+    /// The timer rang: the token is about to end, or has ended.
+    pub(super) fn wake(&mut self) {
+        let (now, expires_at) = (self.gateway.clock.now(), self.identity.expires_at);
+        if now >= expires_at {
+            self.connection.outbound.close(CloseReason::TokenExpired);
+            self.alarm.as_mut().reset(Instant::now() + ALARM_MAX);
+            return;
+        }
+        if !self.has_warned && now >= expires_at.minus(WARN_BEFORE) {
+            let body = json(&TokenExpiring { expires_at });
+            self.connection.outbound.push(Frame::event(self.connection.wire, "token_expiring", &body, None));
+            self.has_warned = true;
+        }
+        self.set_alarm();
+    }
+}

@@ -1,0 +1,112 @@
+//! What carries a connection's texts: a WebSocket, or HTTP long polling until it is upgraded to one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{
+    End,
+    socket::Socket,
+    socketio::polling::{Farewell, Polling},
+};
+use crate::session::CloseReason;
+
+/// How long a client has to poll for the last frames.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// Frames written with one flush.
+const FRAMES_PER_FLUSH_MAX: usize = 128;
+
+/// What came over a link.
+pub enum Received {
+    /// A text.
+    Text(Utf8Bytes),
+    /// A binary message, which no protocol of ours has.
+    Binary,
+    /// The answer to a WebSocket ping.
+    Pong,
+    /// A poll that can be answered.
+    Poll,
+    /// The WebSocket that takes over from polling.
+    Upgraded(Box<Socket>),
+    /// Nothing more will come.
+    Ended(End),
+}
+
+/// One of the two.
+pub enum Link {
+    /// A WebSocket.
+    Socket(Box<Socket>),
+    /// Long polling.
+    Polling(Box<Polling>),
+}
+
+impl Link {
+    /// The next thing from the client; a text only while it `accepts` one. Dropping it midway loses nothing.
+    pub async fn receive(&mut self, accepts: bool) -> Received {
+        match self {
+            Self::Socket(socket) if accepts => socket.receive().await,
+            Self::Socket(_) => std::future::pending().await,
+            Self::Polling(polling) => polling.receive(accepts).await,
+        }
+    }
+
+    /// How many frames it takes now.
+    pub fn room(&self) -> usize {
+        match self {
+            Self::Socket(_) => FRAMES_PER_FLUSH_MAX,
+            Self::Polling(polling) => polling.room(),
+        }
+    }
+
+    /// Writes frames, at most as many as there is room for.
+    pub async fn send(&mut self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), End> {
+        match self {
+            Self::Socket(socket) => socket.send(frames).await,
+            Self::Polling(polling) => polling.send(frames),
+        }
+    }
+
+    /// Writes a text of the protocol itself, now or as soon as the client polls.
+    pub async fn say(&mut self, text: Bytes) -> Result<(), End> {
+        match self {
+            Self::Socket(socket) => socket.send([text]).await,
+            Self::Polling(polling) => polling.say(text),
+        }
+    }
+
+    /// Asks for a sign of life below the protocol: a WebSocket ping.
+    pub async fn ping(&mut self) -> Result<(), End> {
+        match self {
+            Self::Socket(socket) => socket.ping().await,
+            Self::Polling(_) => Ok(()),
+        }
+    }
+
+    /// The WebSocket takes over; what was said and not yet polled goes first.
+    pub async fn upgrade(&mut self, mut socket: Box<Socket>) -> Result<(), End> {
+        if let Self::Polling(polling) = self {
+            socket.send(polling.unsaid()).await?;
+        }
+        *self = Self::Socket(socket);
+        Ok(())
+    }
+
+    /// Writes the last frames and closes.
+    pub async fn finish(self, frames: Vec<Bytes>, end: End, code: u16) {
+        match self {
+            _ if matches!(end, End::Gone | End::Stalled) => {}
+            Self::Socket(mut socket) => {
+                if frames.is_empty() || socket.send(frames).await.is_ok() {
+                    socket.close(code, end.as_str()).await;
+                }
+            }
+            Self::Polling(polling) => {
+                let farewell = if end == End::Left { Farewell::Noop } else { Farewell::Close };
+                // A server that drains takes no further polls.
+                let within = if end == End::Session(CloseReason::Draining) { Duration::ZERO } else { FINISH_WITHIN };
+                polling.finish(frames, farewell, within).await;
+            }
+        }
+    }
+}

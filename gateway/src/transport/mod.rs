@@ -1,0 +1,232 @@
+//! The wires clients come over: Socket.IO and plain WebSocket. They translate; the session core decides.
+//!
+//! Each connection is one task around one loop ([`Connection::run`]): what the client sends, what waits to be
+//! written, what the session has due, and the heartbeat. While it writes it does not read.
+
+mod heartbeat;
+mod link;
+mod origin;
+mod socket;
+pub mod socketio;
+pub mod websocket;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{Router, extract::ConnectInfo};
+use bytes::Bytes;
+use http::{HeaderMap, header, request::Parts};
+use messenger_core::{Error, ErrorKind};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+pub(crate) use self::heartbeat::Rhythm;
+use self::{
+    heartbeat::{Due, Heartbeat},
+    link::{Link, Received},
+};
+use crate::session::{CloseReason, Frame, Gateway, Outbound, Session};
+
+/// Bytes in a frame of a client; a larger one is answered with an error.
+pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// How soon a write that the peer does not take is given up once the connection is to be closed.
+const ABANDON_EVERY: Duration = Duration::from_millis(500);
+
+/// Both transports.
+pub fn routes() -> Router<Arc<Gateway>> {
+    Router::new().merge(socketio::routes()).merge(websocket::routes())
+}
+
+/// Why a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer is not there any more.
+    Gone,
+    /// The peer said that it leaves.
+    Left,
+    /// The peer takes nothing.
+    Stalled,
+    /// The peer gave no sign of life.
+    Silent,
+    /// The peer did not connect in time.
+    Unconnected,
+    /// Not a WebSocket frame.
+    Protocol,
+    /// A text that is not UTF-8.
+    NotText,
+    /// More bytes than a message may have.
+    TooBig,
+    /// Not a packet of the protocol.
+    Malformed,
+    /// The session core wants it.
+    Session(CloseReason),
+}
+
+impl End {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Left => "left",
+            Self::Stalled => "stalled",
+            Self::Silent => "ping timeout",
+            Self::Unconnected => "connect timeout",
+            Self::Protocol => "protocol error",
+            Self::NotText => "not utf-8",
+            Self::TooBig => "message too big",
+            Self::Malformed => "malformed packet",
+            Self::Session(reason) => reason.as_str(),
+        }
+    }
+}
+
+/// What makes one protocol different from the other on the shared loop.
+pub(crate) trait Protocol: Sized + Send + 'static {
+    /// The close code for a message over the hard bound.
+    const TOO_BIG: u16;
+
+    /// One text of the client.
+    fn receive(connection: &mut Connection<Self>, text: Utf8Bytes) -> impl Future<Output = Result<(), End>> + Send;
+
+    /// A binary message of the client.
+    fn binary(connection: &mut Connection<Self>) -> Result<(), End>;
+
+    /// Asks for a sign of life.
+    fn ping(connection: &mut Connection<Self>) -> impl Future<Output = Result<(), End>> + Send;
+
+    /// A last frame for a client that must not come back by itself.
+    fn farewell() -> Option<Bytes>;
+}
+
+/// One connection and everything that is only its own.
+pub(crate) struct Connection<P> {
+    gateway: Arc<Gateway>,
+    link: Link,
+    session: Option<Session>,
+    heartbeat: Heartbeat,
+    protocol: P,
+}
+
+enum Step {
+    Received(Received),
+    Writable,
+    Maintained,
+    Due(Due),
+    Draining,
+}
+
+impl<P: Protocol> Connection<P> {
+    /// Serves the connection until it ends.
+    async fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        tracing::debug!(end = end.as_str(), "connection ended");
+        metrics::counter!("messenger_connections_ended_total", "end" => end.as_str()).increment(1);
+        self.finish(end).await;
+    }
+
+    async fn turn(&mut self) -> Result<(), End> {
+        if let Some(reason) = self.session.as_ref().and_then(|session| session.outbound().closing()) {
+            return Err(End::Session(reason));
+        }
+        match self.step().await {
+            Step::Received(Received::Text(text)) => P::receive(self, text).await,
+            Step::Received(Received::Binary) => P::binary(self),
+            Step::Received(Received::Pong) => {
+                self.heartbeat.beat();
+                Ok(())
+            }
+            Step::Received(Received::Upgraded(socket)) => self.link.upgrade(socket).await,
+            Step::Received(Received::Ended(end)) => Err(end),
+            Step::Received(Received::Poll) | Step::Maintained => Ok(()),
+            Step::Writable => self.write().await,
+            Step::Due(Due::Ping) => P::ping(self).await,
+            Step::Due(Due::Silent) => Err(End::Silent),
+            Step::Due(Due::Unconnected) => Err(End::Unconnected),
+            Step::Draining => Err(End::Session(CloseReason::Draining)),
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        let accepts = self.session.as_ref().is_none_or(Session::accepts);
+        let outbound = self.session.as_ref().map(Session::outbound);
+        let has_room = self.link.room() > 0;
+        tokio::select! {
+            received = self.link.receive(accepts) => Step::Received(received),
+            () = ready(outbound.as_deref()), if has_room => Step::Writable,
+            () = maintain(self.session.as_mut()) => Step::Maintained,
+            due = self.heartbeat.due() => Step::Due(due),
+            () = self.gateway.shutdown.token.cancelled(), if outbound.is_none() => Step::Draining,
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), End> {
+        let Some(outbound) = self.session.as_ref().map(Session::outbound) else { return Ok(()) };
+        let frames = outbound.take(self.link.room());
+        tokio::select! {
+            biased;
+            written = self.link.send(frames.into_iter().map(Frame::into_bytes)) => written,
+            end = abandoned(&outbound) => Err(end),
+        }
+    }
+
+    async fn finish(mut self, end: End) {
+        let mut frames = Vec::new();
+        if let Some(session) = self.session.take() {
+            frames.extend(session.outbound().take(usize::MAX).into_iter().map(Frame::into_bytes));
+        }
+        let code = match end {
+            End::Session(reason) => {
+                frames.extend(P::farewell().filter(|_| reason.is_final()));
+                reason.websocket_code()
+            }
+            End::Gone | End::Left | End::Stalled => 1000,
+            End::Protocol | End::Malformed => 1002,
+            End::NotText => 1007,
+            End::Silent | End::Unconnected => 1008,
+            End::TooBig => P::TOO_BIG,
+        };
+        self.link.finish(frames, end, code).await;
+    }
+}
+
+async fn ready(outbound: Option<&Outbound>) {
+    match outbound {
+        Some(outbound) => outbound.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn maintain(session: Option<&mut Session>) {
+    match session {
+        Some(session) => session.maintain().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves while a write hangs and the connection is to be closed meanwhile.
+async fn abandoned(outbound: &Outbound) -> End {
+    loop {
+        tokio::time::sleep(ABANDON_EVERY).await;
+        if let Some(reason) = outbound.closing() {
+            return End::Session(reason);
+        }
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorKind::PayloadTooLarge, "a frame has at most 64 KiB")
+}
+
+/// The token of an `Authorization: Bearer` header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
+    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token)
+}
+
+/// The address a request comes from; unspecified when the server does not know it.
+fn address(parts: &Parts) -> IpAddr {
+    let peer = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>();
+    peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
+}

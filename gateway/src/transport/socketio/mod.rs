@@ -1,0 +1,152 @@
+//! Socket.IO protocol 5 over Engine.IO 4, as stock clients of version 4 speak it: websocket, long polling, and the
+//! upgrade from one to the other. Namespace `/` only, text only.
+
+mod engine;
+mod engines;
+mod http;
+mod packet;
+pub(super) mod polling;
+mod upgrade;
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::{Extension, Router, routing::any};
+use bytes::Bytes;
+use messenger_core::{Error, ErrorKind};
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use self::{
+    engines::Engines,
+    packet::{Auth, Body, Event, Packet},
+};
+use super::{Connection, End, Protocol, heartbeat::Heartbeat, link::Link};
+use crate::session::{Gateway, Handshake, ReplyTo, Resume, Session, WireFormat};
+
+/// `/socket.io/`, with an own table of engines.
+pub(super) fn routes() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/socket.io/", any(http::serve))
+        .route("/socket.io", any(http::serve))
+        .layer(Extension(Arc::new(Engines::new())))
+}
+
+/// What Socket.IO keeps of a connection.
+pub(super) struct SocketIo {
+    address: IpAddr,
+    /// Of the first HTTP request; a token in CONNECT comes before it.
+    token: Option<Box<str>>,
+    /// Held until the client is connected.
+    admission: Option<OwnedSemaphorePermit>,
+}
+
+impl SocketIo {
+    fn new(address: IpAddr, token: Option<&str>, admission: OwnedSemaphorePermit) -> Self {
+        Self { address, token: token.map(Into::into), admission: Some(admission) }
+    }
+
+    fn connection(self, gateway: &Arc<Gateway>, link: Link) -> Connection<Self> {
+        let mut heartbeat = Heartbeat::new(gateway.config.heartbeat());
+        heartbeat.expect_connect(gateway.config.connect_timeout);
+        Connection { gateway: Arc::clone(gateway), link, session: None, heartbeat, protocol: self }
+    }
+}
+
+impl Protocol for SocketIo {
+    const TOO_BIG: u16 = 1009;
+
+    async fn receive(connection: &mut Connection<Self>, text: Utf8Bytes) -> Result<(), End> {
+        match engine::Packet::decode(&text).map_err(|_| End::Malformed)? {
+            engine::Packet::Close => Err(End::Left),
+            engine::Packet::Pong => {
+                connection.heartbeat.beat();
+                Ok(())
+            }
+            engine::Packet::Message(message) => connection.packet(message).await,
+        }
+    }
+
+    fn binary(_: &mut Connection<Self>) -> Result<(), End> {
+        Err(End::Malformed)
+    }
+
+    async fn ping(connection: &mut Connection<Self>) -> Result<(), End> {
+        connection.link.say(Bytes::from_static(engine::PING.as_bytes())).await
+    }
+
+    fn farewell() -> Option<Bytes> {
+        Some(Bytes::from_static(b"41"))
+    }
+}
+
+impl Connection<SocketIo> {
+    async fn packet(&mut self, message: &str) -> Result<(), End> {
+        let packet = Packet::decode(message).map_err(|_| End::Malformed)?;
+        let is_main = packet.namespace == "/";
+        match packet.body {
+            Body::Connect(_) if !is_main => {
+                let refusal = format!(r#"44{},{{"message":"Invalid namespace"}}"#, packet.namespace);
+                self.link.say(refusal.into()).await
+            }
+            Body::Connect(auth) if self.session.is_none() => self.connect(&auth).await,
+            Body::Disconnect => {
+                if is_main && self.session.take().is_some() {
+                    self.heartbeat.expect_connect(self.gateway.config.connect_timeout);
+                }
+                Ok(())
+            }
+            Body::Event(event) if is_main => self.event(&event, message.len()),
+            Body::Ignored => Ok(()),
+            Body::Connect(_) | Body::Event(_) => Err(End::Malformed),
+        }
+    }
+
+    async fn connect(&mut self, auth: &Auth<'_>) -> Result<(), End> {
+        let resume = match auth.pid.as_str() {
+            Some(pid) => Resume::Pid { pid, offset: auth.offset.as_str() },
+            None => Resume::None,
+        };
+        let token = auth.token.as_str().or(self.protocol.token.as_deref());
+        let handshake = Handshake { wire: WireFormat::SocketIo, token, resume, address: self.protocol.address };
+        let answer = match Session::open(&self.gateway, handshake).await {
+            Ok(session) => {
+                let connected = session.connected();
+                let answer = format!("40{}", json!({ "sid": connected.sid, "pid": connected.pid }));
+                self.session = Some(session);
+                self.protocol.admission = None;
+                self.heartbeat.connected();
+                answer
+            }
+            Err(error) => refusal(&error),
+        };
+        self.link.say(answer.into()).await
+    }
+
+    fn event(&mut self, event: &Event<'_>, bytes: usize) -> Result<(), End> {
+        let session = self.session.as_mut().ok_or(End::Malformed)?;
+        let reply_to = event.ack.map_or(ReplyTo::None, ReplyTo::Ack);
+        if bytes > super::FRAME_BYTES_MAX {
+            session.refuse(&super::too_large(), reply_to);
+        } else {
+            session.receive(&event.name, event.data, reply_to);
+        }
+        Ok(())
+    }
+}
+
+/// CONNECT_ERROR.
+fn refusal(error: &Error) -> String {
+    let kind = error.kind();
+    if kind == ErrorKind::Internal {
+        tracing::error!(?error, "a connection was refused");
+    }
+    let mut refusal = json!({
+        "message": error.message(),
+        "data": { "code": kind.code(), "retryable": kind.is_retryable() },
+    });
+    if let Some(after) = error.retry_after() {
+        refusal["data"]["retryAfterMs"] = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).into();
+    }
+    format!("44{refusal}")
+}

@@ -1,0 +1,162 @@
+//! Accounts, tokens and sessions.
+
+use messenger_testkit::api::{PASSWORD, User};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::messenger::{Messenger, same_but_request_id};
+
+async fn login(messenger: &Messenger, email: &str, password: &str) -> (StatusCode, Value) {
+    let body = json!({ "email": email, "password": password });
+    messenger.api.call(Method::POST, "auth/login", None, Some(body)).await.expect("an answer")
+}
+
+async fn refresh(messenger: &Messenger, token: &str) -> (StatusCode, Value) {
+    let body = json!({ "refreshToken": token });
+    messenger.api.call(Method::POST, "auth/refresh", None, Some(body)).await.expect("an answer")
+}
+
+fn registration(email: &str) -> Value {
+    json!({ "email": email, "password": PASSWORD, "fullName": "Ann Lee", "designation": "Engineer" })
+}
+
+async fn register(messenger: &Messenger, body: Value) -> (StatusCode, Value) {
+    messenger.api.call(Method::POST, "auth/register", None, Some(body)).await.expect("an answer")
+}
+
+#[tokio::test]
+async fn registered_logged_in_refreshed_and_out() {
+    let messenger = Messenger::start().await;
+    let (status, registered) = register(&messenger, registration("ann@example.com")).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(registered["user"]["email"], "ann@example.com");
+    assert_eq!(registered["user"]["fullName"], "Ann Lee");
+    assert_eq!(registered["user"]["designation"], "Engineer");
+    assert_eq!(registered["expiresIn"], 900);
+
+    let (status, logged_in) = login(&messenger, " Ann@Example.com ", PASSWORD).await;
+    assert_eq!((status, &logged_in["user"]), (StatusCode::OK, &registered["user"]));
+    let (status, refreshed) = refresh(&messenger, logged_in["refreshToken"].as_str().expect("a token")).await;
+    assert_eq!((status, &refreshed["user"]), (StatusCode::OK, &registered["user"]));
+
+    let token = refreshed["accessToken"].as_str();
+    let (status, _) = messenger.api.call(Method::POST, "auth/logout", token, None).await.expect("an answer");
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (status, problem) = refresh(&messenger, refreshed["refreshToken"].as_str().expect("a token")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{problem}");
+}
+
+#[tokio::test]
+async fn sessions_are_seen_and_ended() {
+    let messenger = Messenger::start().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let (_, other) = login(&messenger, &ann.email, PASSWORD).await;
+    let sessions = messenger.api.get(&ann, "auth/sessions").await.expect("sessions")["sessions"].clone();
+    let sessions = sessions.as_array().expect("a list");
+    assert_eq!(sessions.len(), 2);
+    let foreign = sessions.iter().find(|session| session["isCurrent"] == false).expect("the other");
+    let id = foreign["id"].as_str().expect("an id");
+    messenger.api.delete(&ann, &format!("auth/sessions/{id}")).await.expect("ended");
+    let (status, _) = refresh(&messenger, other["refreshToken"].as_str().expect("a token")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_new_password_ends_the_other_sessions() {
+    let messenger = Messenger::start().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let (_, other) = login(&messenger, &ann.email, PASSWORD).await;
+    let change = |current: &str| json!({ "currentPassword": current, "newPassword": "another horse" });
+    let wrong = messenger.api.call(Method::POST, "auth/password", Some(&ann.token), Some(change("wrong horse"))).await;
+    assert_eq!(wrong.expect("an answer").0, StatusCode::UNAUTHORIZED);
+    messenger.api.post(&ann, "auth/password", change(PASSWORD)).await.expect("changed");
+    assert_eq!(login(&messenger, &ann.email, PASSWORD).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(login(&messenger, &ann.email, "another horse").await.0, StatusCode::OK);
+    let (status, _) = refresh(&messenger, other["refreshToken"].as_str().expect("a token")).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&messenger, &ann.refresh_token).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn one_address_has_one_account() {
+    let messenger = Messenger::start().await;
+    let all = (0..10).map(|_| register(&messenger, registration("ann@example.com")));
+    let all = futures_util::future::join_all(all).await;
+    let made = all.iter().filter(|(status, _)| *status == StatusCode::CREATED).count();
+    let taken = all.iter().filter(|(status, body)| *status == StatusCode::CONFLICT && body["code"] == "EMAIL_TAKEN");
+    assert_eq!((made, taken.count()), (1, 9));
+    for email in ["ANN@example.com", " ann@example.com "] {
+        assert_eq!(register(&messenger, registration(email)).await.0, StatusCode::CONFLICT, "{email}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_may_not_choose_is_ignored() {
+    let messenger = Messenger::start().await;
+    let mut body = registration("ann@example.com");
+    let id = "00000000-0000-4000-8000-000000000000";
+    for (name, value) in
+        [("id", json!(id)), ("role", json!("ADMIN")), ("isAdmin", json!(true)), ("__proto__", json!({}))]
+    {
+        body[name] = value;
+    }
+    let (status, answer) = register(&messenger, body).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_ne!(answer["user"]["id"], id);
+    assert!(answer["user"].get("role").is_none() && answer["user"].get("isAdmin").is_none());
+}
+
+#[tokio::test]
+async fn nobody_learns_which_accounts_exist() {
+    let messenger = Messenger::start().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let (status, wrong) = login(&messenger, &ann.email, "not the password").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    for email in ["nobody@example.com", "' OR 1=1 --@example.com"] {
+        let (status, unknown) = login(&messenger, email, "not the password").await;
+        assert!(status == StatusCode::UNAUTHORIZED || status == StatusCode::BAD_REQUEST, "{email}");
+        if status == StatusCode::UNAUTHORIZED {
+            assert!(same_but_request_id(&unknown, &wrong), "{unknown} {wrong}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn guessing_a_password_is_slowed_down() {
+    let messenger = Messenger::start_limited().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let ben = messenger.api.register("ben").await.expect("registered");
+    let mut limited = None;
+    for attempt in 1..=20 {
+        let body = json!({ "email": ann.email, "password": format!("guess number {attempt}") });
+        let answer = messenger.post_raw("auth/login", &body.to_string()).await;
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            limited = Some((attempt, answer.headers()["retry-after"].to_str().expect("text").parse::<u64>()));
+            break;
+        }
+    }
+    let (attempt, retry_after) = limited.expect("limited by the 20th");
+    assert_eq!(attempt, 6);
+    assert!(retry_after.is_ok_and(|secs| (1..=60).contains(&secs)));
+    assert_eq!(login(&messenger, &ben.email, PASSWORD).await.0, StatusCode::OK, "others are not touched");
+}
+
+#[tokio::test]
+async fn people_are_found_and_profiles_changed() {
+    let messenger = Messenger::start().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let User { id, .. } = messenger.api.register("Benedikt").await.expect("registered");
+    let found = messenger.api.get(&ann, "users?search=bened").await.expect("found");
+    assert_eq!(found["users"][0]["id"], id.as_str());
+    assert!(found["users"][0].get("email").is_none() && found["nextCursor"].is_null());
+    let ben = messenger.api.get(&ann, &format!("users/{id}")).await.expect("there");
+    assert_eq!(ben["fullName"], "Benedikt");
+    assert!(ben.get("email").is_none());
+    let changed = messenger.api.patch(&ann, "users/me", json!({ "designation": "Lead" })).await.expect("changed");
+    assert_eq!((&changed["designation"], &changed["fullName"]), (&json!("Lead"), &json!("ann")));
+    assert_eq!(messenger.api.get(&ann, "users/me").await.expect("me"), changed);
+    assert_eq!(changed["email"], ann.email.as_str());
+    for path in ["users", "users?search="] {
+        assert_eq!(messenger.get_status(Some(&ann), path).await, StatusCode::BAD_REQUEST, "{path}");
+    }
+}

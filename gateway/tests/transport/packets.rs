@@ -1,0 +1,224 @@
+//! Socket.IO 5: the cases of the published suite that apply to one namespace and text, and packets nobody should send.
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    client::{Polling, Socket},
+    server::{Server, Settings},
+};
+
+fn json_after(prefix: &str, text: &str) -> Value {
+    let json = text.strip_prefix(prefix).unwrap_or_else(|| panic!("{text} does not begin with {prefix}"));
+    serde_json::from_str(json).expect("JSON")
+}
+
+#[tokio::test]
+async fn connects_with_a_token() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let auth = format!(r#"40{{"token":"{}"}}"#, user.token);
+    let namespaced = format!(r#"40/,{{"token":"{}"}}"#, user.token);
+    for packet in [auth, namespaced] {
+        let mut socket = Socket::engine(&server).await;
+        socket.send(&packet).await;
+        let connected = json_after("40", &socket.text().await);
+        assert!(connected["sid"].is_string() && connected["pid"].is_string(), "{connected}");
+        assert_eq!(connected.as_object().map(serde_json::Map::len), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn a_token_may_come_with_the_first_request() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let header = format!("Bearer {}", user.token);
+    let path = "/socket.io/?EIO=4&transport=websocket";
+    let mut socket = Socket::try_open(&server, path, &[("authorization", &header)]).await.ok().expect("accepted");
+    assert!(socket.text().await.starts_with('0'));
+    socket.send("40").await;
+    assert!(json_after("40", &socket.text().await)["sid"].is_string());
+}
+
+#[tokio::test]
+async fn refuses_what_is_no_token_and_lets_try_again() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let mut socket = Socket::engine(&server).await;
+    let deep = format!(r#"40{{"x":{}{}}}"#, "[".repeat(20_000), "]".repeat(20_000));
+    for packet in [
+        "40",
+        "40{}",
+        r#"40{"token":null}"#,
+        r#"40{"token":7}"#,
+        r#"40{"token":["a"]}"#,
+        r#"40{"token":{}}"#,
+        r#"40{"token":""}"#,
+        r#"40{"token":"a.b.c"}"#,
+        r#"40{"__proto__":{"token":"a"}}"#,
+        &deep,
+    ] {
+        socket.send(packet).await;
+        let refused = json_after("44", &socket.text().await);
+        assert_eq!(refused["data"], json!({ "code": "UNAUTHENTICATED", "retryable": false }), "{packet:.60}");
+        assert!(refused["message"].is_string());
+    }
+    socket.send(&format!(r#"40{{"token":"{}","pid":7,"offset":{{}}}}"#, user.token)).await;
+    assert!(json_after("40", &socket.text().await)["sid"].is_string());
+}
+
+#[tokio::test]
+async fn refuses_other_namespaces_and_keeps_nothing_of_them() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let mut socket = Socket::connected(&server, &user.token).await;
+    for number in 0..500 {
+        socket.send(&format!("40/random{number}")).await;
+        let refused = socket.text().await;
+        assert_eq!(refused, format!(r#"44/random{number},{{"message":"Invalid namespace"}}"#));
+    }
+    socket.send(r#"40/custom,{"token":"abc"}"#).await;
+    assert_eq!(socket.text().await, r#"44/custom,{"message":"Invalid namespace"}"#);
+    socket.send("41/custom").await;
+    socket.send(r#"421["no_such_event",{}]"#).await;
+    assert_eq!(json_after("431", &socket.text().await)[0]["error"]["code"], "UNKNOWN_EVENT");
+}
+
+#[tokio::test]
+async fn malformed_packets_close() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let long_name = format!("40/{}", "n".repeat(50_000));
+    let many_digits = format!("42{}[\"typing\",{{}}]", "9".repeat(20_000));
+    for packet in [
+        "4",
+        "4abc",
+        "47",
+        "49",
+        "4x",
+        "42",
+        "42{}",
+        "42[]",
+        "42[null]",
+        "42[\"typing\"",
+        "42abc[\"message-with-ack\",1]",
+        "42-1[\"typing\"]",
+        "421.5[\"typing\"]",
+        "4218446744073709551616[\"typing\"]",
+        "42[\"disconnect\"]",
+        "42/x,[\"a\"]",
+        "40",
+        "40[]",
+        "40null",
+        "43",
+        "43[]",
+        "44",
+        "451-[\"typing\",{\"_placeholder\":true,\"num\":0}]",
+        "4550-[\"a\"]",
+        "4510000000000-[\"a\"]",
+        "45-1-[\"a\"]",
+        "450-[\"a\"]",
+        "46",
+        "461-1[{}]",
+        &long_name,
+        &many_digits,
+    ] {
+        let mut socket = Socket::connected(&server, &user.token).await;
+        socket.send(packet).await;
+        assert_eq!(socket.close_code().await, 1002, "{packet:.60}");
+    }
+    let mut socket = Socket::connected(&server, &user.token).await;
+    socket.send_message(Message::binary(vec![1])).await;
+    assert_eq!(socket.close_code().await, 1002);
+}
+
+#[tokio::test]
+async fn nothing_is_served_before_connect_or_after_disconnect() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let event = r#"427["no_such_event",{}]"#;
+    let mut before = Socket::engine(&server).await;
+    before.send(event).await;
+    assert_eq!(before.close_code().await, 1002);
+    let mut refused = Socket::engine(&server).await;
+    refused.send("40").await;
+    assert!(refused.text().await.starts_with("44"));
+    refused.send(event).await;
+    assert_eq!(refused.close_code().await, 1002);
+    let mut after = Socket::connected(&server, &user.token).await;
+    after.send("41").await;
+    after.send(event).await;
+    assert_eq!(after.close_code().await, 1002);
+}
+
+#[tokio::test]
+async fn leaving_the_namespace_leaves_the_engine_open() {
+    let server = Server::start(Settings::hasty()).await;
+    let user = server.register().await;
+    let mut socket = Socket::connected(&server, &user.token).await;
+    socket.send("41").await;
+    assert_eq!(socket.text().await, "2");
+    socket.send("3").await;
+    socket.send("41").await;
+    socket.send(&format!(r#"40{{"token":"{}"}}"#, user.token)).await;
+    loop {
+        match &*socket.text().await {
+            "2" => socket.send("3").await,
+            text => break assert!(json_after("40", text)["sid"].is_string()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_connect_is_closed() {
+    let server = Server::start(Settings::default().with("--connect-timeout=200ms")).await;
+    let mut silent = Socket::engine(&server).await;
+    assert_eq!(silent.close_code().await, 1008);
+    let mut refused = Socket::engine(&server).await;
+    refused.send("40").await;
+    assert!(refused.text().await.starts_with("44"));
+    assert_eq!(refused.close_code().await, 1008);
+    let polling = Polling::open(&server).await;
+    assert_eq!(polling.poll().await.1, "1");
+    assert_eq!(polling.poll().await.0, 400);
+}
+
+#[tokio::test]
+async fn events_are_answered_under_their_ack_id() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let mut socket = Socket::connected(&server, &user.token).await;
+    for ack in ["0", "456", "9007199254740993", "18446744073709551615"] {
+        socket.send(&format!(r#"42{ack}["no_such_event",1,"2",{{"3":[false]}}]"#)).await;
+        let answer = json_after(&format!("43{ack}"), &socket.text().await);
+        assert_eq!(answer[0]["error"]["code"], "UNKNOWN_EVENT", "{answer}");
+    }
+    socket.send(r#"42["no_such_event",1,"2",{"3":[true]}]"#).await;
+    let event = json_after("42", &socket.text().await);
+    assert_eq!((&event[0], &event[1]["code"]), (&json!("error"), &json!("UNKNOWN_EVENT")));
+    assert_eq!(event.as_array().map(Vec::len), Some(2), "errors carry no cursor");
+}
+
+#[tokio::test]
+async fn answers_of_the_client_are_ignored() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let mut socket = Socket::connected(&server, &user.token).await;
+    for packet in ["431[]", r#"44{"message":"x"}"#, "43/x,1[]"] {
+        socket.send(packet).await;
+    }
+    socket.send(r#"421["no_such_event"]"#).await;
+    assert!(socket.text().await.starts_with("431["));
+}
+
+#[tokio::test]
+async fn a_frame_over_64_kib_is_answered_and_over_1_mib_cuts() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let mut socket = Socket::connected(&server, &user.token).await;
+    let event = |bytes| format!(r#"423["send_message",{{"content":"{}"}}]"#, "x".repeat(bytes));
+    socket.send(&event(70_000)).await;
+    assert_eq!(json_after("433", &socket.text().await)[0]["error"]["code"], "PAYLOAD_TOO_LARGE");
+    socket.send(&event(1_100_000)).await;
+    assert_eq!(socket.close_code().await, 1009);
+}

@@ -1,0 +1,136 @@
+//! Long polling as stock clients use it: batches, bounds, order across an upgrade, and what the last poll is told.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use crate::{
+    client::{Polling, Socket, in_time},
+    server::{Server, Settings, User},
+};
+
+async fn connected(server: &Server, user: &User) -> Polling {
+    let polling = Polling::open(server).await;
+    assert_eq!(polling.post(format!(r#"40{{"token":"{}"}}"#, user.token)).await.1, "ok");
+    let (status, body) = polling.poll().await;
+    assert!(status == StatusCode::OK && body.starts_with(r#"40{"#), "{body}");
+    polling
+}
+
+fn requests(count: usize) -> String {
+    let packets: Vec<String> = (0..count).map(|ack| format!(r#"42{ack}["no_such_event",{{}}]"#)).collect();
+    packets.join("\u{1e}")
+}
+
+fn ack_ids(body: &str) -> Vec<usize> {
+    let id = |packet: &str| packet.strip_prefix("43")?.split_once('[')?.0.parse().ok();
+    body.split('\u{1e}').map(|packet| id(packet).unwrap_or_else(|| panic!("not an ack: {packet}"))).collect()
+}
+
+#[tokio::test]
+async fn answers_come_in_order_and_at_most_16_at_once() {
+    let server = Server::start(Settings::default()).await;
+    let polling = connected(&server, &server.register().await).await;
+    assert_eq!(polling.post(requests(100)).await, (StatusCode::OK, "ok".to_owned()));
+    let mut answered = Vec::new();
+    while answered.len() < 100 {
+        let ids = ack_ids(&polling.poll().await.1);
+        assert!((1..=16).contains(&ids.len()));
+        answered.extend(ids);
+    }
+    assert_eq!(answered, (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn packets_queued_during_an_upgrade_arrive_once_and_in_order() {
+    let server = Server::start(Settings::default()).await;
+    let polling = connected(&server, &server.register().await).await;
+    let mut socket = Socket::open(&server, &polling.upgrade_path()).await;
+    socket.send("2probe").await;
+    assert_eq!(socket.text().await, "3probe");
+    assert_eq!(polling.post(requests(40)).await.1, "ok");
+    let mut answered = ack_ids(&polling.poll().await.1);
+    socket.send("5").await;
+    while answered.len() < 40 {
+        answered.extend(ack_ids(&socket.text().await));
+    }
+    assert_eq!(answered, (0..40).collect::<Vec<_>>());
+    socket.send(r#"4299["no_such_event"]"#).await;
+    assert_eq!(ack_ids(&socket.text().await), [99]);
+}
+
+#[tokio::test]
+async fn a_waiting_poll_is_let_go_by_a_probe() {
+    let server = Server::start(Settings::default()).await;
+    let polling = connected(&server, &server.register().await).await;
+    let probe = async {
+        let mut socket = Socket::open(&server, &polling.upgrade_path()).await;
+        socket.send("2probe").await;
+        assert_eq!(socket.text().await, "3probe");
+        socket
+    };
+    let (poll, mut socket) = in_time(async { tokio::join!(polling.poll(), probe) }).await;
+    assert_eq!(poll, (StatusCode::OK, "6".to_owned()));
+    socket.send("5").await;
+    socket.send(r#"421["no_such_event"]"#).await;
+    assert_eq!(ack_ids(&socket.text().await), [1]);
+}
+
+#[tokio::test]
+async fn bodies_are_bounded() {
+    let server = Server::start(Settings::default()).await;
+    let polling = connected(&server, &server.register().await).await;
+    assert_eq!(polling.post(vec![b'4'; 4 * 1024 * 1024]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let large = format!(r#"427["send_message",{{"content":"{}"}}]"#, "x".repeat(70_000));
+    assert_eq!(polling.post(large).await.1, "ok");
+    let answer = polling.poll().await.1;
+    let answer: Value = serde_json::from_str(answer.strip_prefix("437").expect("the ack")).expect("JSON");
+    assert_eq!(answer[0]["error"]["code"], "PAYLOAD_TOO_LARGE");
+    let pongs = ["3"; 50_000].join("\u{1e}");
+    assert_eq!(polling.post(pongs).await.1, "ok");
+    let octets = reqwest::Client::new()
+        .post(server.url(&format!("/socket.io/?EIO=4&transport=polling&sid={}", polling.sid())))
+        .header("content-type", "application/octet-stream")
+        .body("3");
+    assert_eq!(octets.send().await.expect("an answer").status(), StatusCode::BAD_REQUEST);
+    assert_eq!(polling.post("3").await.1, "ok", "the session goes on");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_without_end_and_never_polls_is_ended() {
+    let server = Server::start(Settings::default()).await;
+    let polling = Polling::open(&server).await;
+    let namespaces = vec!["40/x"; 1_000].join("\u{1e}");
+    let _ = polling.post(namespaces).await;
+    let mut bodies = Vec::new();
+    loop {
+        match polling.poll().await {
+            (StatusCode::OK, body) => bodies.push(body),
+            (status, _) => break assert_eq!(status, StatusCode::BAD_REQUEST),
+        }
+    }
+    assert!(bodies.len() <= 5, "{}", bodies.len());
+    assert!(bodies.last().is_some_and(|body| body.ends_with('1')));
+}
+
+#[tokio::test]
+async fn a_draining_server_tells_polls_and_sockets() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let polling = connected(&server, &user).await;
+    let mut socket = Socket::connected(&server, &user.token).await;
+    let mut unconnected = Socket::engine(&server).await;
+    let mut plain = Socket::try_open(&server, "/ws", &[("authorization", &format!("Bearer {}", user.token))]).await;
+    let plain = plain.as_mut().ok().expect("accepted");
+    let mut poll = std::pin::pin!(polling.poll());
+    assert!(timeout(Duration::from_millis(100), &mut poll).await.is_err(), "the poll waits");
+    let (ended, (_, told), code, other_code, plain_code) = in_time(async {
+        tokio::join!(server.stop(), poll, socket.close_code(), unconnected.close_code(), plain.close_code())
+    })
+    .await;
+    assert!(ended, "everything ends in time");
+    assert!(told.starts_with(r#"42["server_draining""#), "{told}");
+    assert_eq!([code, other_code, plain_code], [1012; 3]);
+}

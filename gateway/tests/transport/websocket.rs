@@ -1,0 +1,193 @@
+//! Plain WebSocket: the first frame, answers, bad frames that are answered and bad framing that closes.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    client::{Socket, raw},
+    server::{Server, Settings, User},
+};
+
+async fn open(server: &Server, user: &User) -> Socket {
+    let token = format!("Bearer {}", user.token);
+    let mut socket = Socket::try_open(server, "/ws", &[("authorization", &token)]).await.ok().expect("accepted");
+    let first = socket.frame().await;
+    assert_eq!(first["event"], "connected", "{first}");
+    socket
+}
+
+#[tokio::test]
+async fn the_first_frame_says_what_a_client_needs() {
+    let server = Server::start(Settings::default()).await;
+    let user = server.register().await;
+    let token = format!("Bearer {}", user.token);
+    let mut socket = Socket::try_open(&server, "/ws", &[("authorization", &token)]).await.ok().expect("accepted");
+    let data = socket.frame().await["data"].take();
+    assert!(data["sessionId"].is_string(), "{data}");
+    assert_eq!(data["limits"]["frameBytesMax"], 65_536);
+    let cursor = data["cursor"].as_str().expect("a cursor");
+    let path = format!("/ws?cursor={cursor}");
+    let mut resumed = Socket::try_open(&server, &path, &[("authorization", &token)]).await.ok().expect("accepted");
+    assert_eq!(resumed.frame().await["event"], "connected");
+    let refused = Socket::try_open(&server, "/ws?cursor=mine", &[("authorization", &token)]).await.err();
+    assert_eq!(refused.expect("refused").status(), 400);
+}
+
+#[tokio::test]
+async fn an_answer_repeats_the_id() {
+    let server = Server::start(Settings::default()).await;
+    let mut socket = open(&server, &server.register().await).await;
+    for id in [r#""a""#, "7", r#""\ud800""#] {
+        socket.send(&format!(r#"{{"event":"no_such_event","data":{{}},"id":{id}}}"#)).await;
+        let answer = socket.text().await;
+        assert!(answer.contains(&format!(r#""id":{id}"#)) && answer.contains("UNKNOWN_EVENT"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn bad_frames_are_answered_and_the_connection_stays() {
+    let server = Server::start(Settings::default()).await;
+    let mut socket = open(&server, &server.register().await).await;
+    let deep = format!(r#"{{"event":"typing","data":{}"#, "[".repeat(30_000));
+    for text in ["", "x", "[]", "null", "{}", r#"{"event":7}"#, r#"{"event":"a","id":{}}"#, r#"["a",{}]"#, &deep] {
+        socket.send(text).await;
+        let answer = socket.frame().await;
+        assert_eq!(
+            (&answer["event"], &answer["data"]["code"]),
+            (&json!("error"), &json!("MALFORMED_FRAME")),
+            "{answer}"
+        );
+    }
+    socket.send_message(Message::binary(vec![0, 159, 146, 150])).await;
+    assert_eq!(socket.frame().await["data"]["code"], "MALFORMED_FRAME");
+    socket.send(&format!(r#"{{"event":"typing","id":"big","data":"{}"}}"#, "x".repeat(70_000))).await;
+    let answer = socket.frame().await;
+    assert_eq!(answer["id"], "big");
+    assert!(answer.to_string().contains("PAYLOAD_TOO_LARGE"), "{answer}");
+    socket.send(r#"{"event":"no_such_event","id":1}"#).await;
+    assert_eq!(socket.frame().await["id"], 1);
+}
+
+#[tokio::test]
+async fn a_frame_over_1_mib_is_cut() {
+    let server = Server::start(Settings::default()).await;
+    let mut socket = open(&server, &server.register().await).await;
+    socket.send(&"x".repeat(1024 * 1024 + 1)).await;
+    assert_eq!(socket.close_code().await, 4413);
+}
+
+#[tokio::test]
+async fn pings_are_answered_and_silence_is_closed() {
+    let server = Server::start(Settings::hasty()).await;
+    let mut socket = open(&server, &server.register().await).await;
+    for number in 0..20_000_u32 {
+        socket.send_message(Message::Ping(number.to_be_bytes().to_vec().into())).await;
+        if number % 500 == 0 {
+            assert!(!socket.pong().await.is_empty());
+        }
+    }
+    // This client answers pings while it reads; one that does not read at all is closed.
+    let token = server.register().await.token;
+    let answer = raw(&server, &session(&token, &[])).await;
+    assert_eq!(close_code(&answer), Some(1008));
+}
+
+#[tokio::test]
+async fn broken_framing_closes_with_the_code_that_fits() {
+    let server = Server::start(Settings::default()).await;
+    let token = server.register().await.token;
+    let masked = |head: &[u8], body: &[u8]| [head, &[0; 4], body].concat();
+    let long_ping = masked(&[0x89, 0xfe, 0, 126], &[0; 126]);
+    for (what, bytes, code) in [
+        ("unmasked", vec![0x81, 0x01, b'x'], 1002),
+        ("a reserved bit", masked(&[0xc1, 0x81], b"x"), 1002),
+        ("opcode 3", masked(&[0x83, 0x81], b"x"), 1002),
+        ("opcode 11", masked(&[0x8b, 0x80], b""), 1002),
+        ("a fragmented ping", masked(&[0x09, 0x80], b""), 1002),
+        ("a long ping", long_ping, 1002),
+        ("a continuation of nothing", masked(&[0x80, 0x81], b"x"), 1002),
+        ("a text inside a text", [masked(&[0x01, 0x81], b"x"), masked(&[0x81, 0x81], b"y")].concat(), 1002),
+        ("bad UTF-8", masked(&[0x81, 0x82], &[0xc3, 0x28]), 1007),
+        ("a surrogate", masked(&[0x81, 0x83], &[0xed, 0xa0, 0x80]), 1007),
+        ("a close of one byte", masked(&[0x88, 0x81], &[3]), 1002),
+        ("close 999", masked(&[0x88, 0x82], &[0x03, 0xe7]), 1002),
+        ("a length of 2^63-1", masked(&[0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255], b""), 4413),
+        ("20 MiB", masked(&[0x81, 0xff, 0, 0, 0, 0, 0x01, 0x40, 0, 0], b""), 4413),
+        ("8 MiB in fragments", fragments(128), 4413),
+    ] {
+        let answer = raw(&server, &session(&token, &bytes)).await;
+        assert_eq!(close_code(&answer), Some(code), "{what}");
+    }
+    let goodbye = raw(&server, &session(&token, &masked(&[0x88, 0x82], &[0x03, 0xe8]))).await;
+    assert_eq!(close_code(&goodbye), Some(1000), "a goodbye is returned");
+}
+
+fn fragments(count: usize) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for number in 0..count {
+        let opcode = u8::from(number == 0);
+        frames.extend([opcode, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        frames.extend(vec![b'x'; 65_536]);
+    }
+    frames
+}
+
+/// A handshake, and these bytes after it.
+fn session(token: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut head = String::from("GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+    head.push_str("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
+    write!(head, "Authorization: Bearer {token}\r\n\r\n").expect("a String takes everything");
+    [head.as_bytes(), bytes].concat()
+}
+
+/// The code of the close frame at the end of what the server said.
+fn close_code(answer: &[u8]) -> Option<u16> {
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let mut frames = &answer[head..];
+    loop {
+        let (opcode, length) = (frames.first()? & 0x0f, usize::from(*frames.get(1)?));
+        let (start, length) = match length {
+            126 => (4, usize::from(u16::from_be_bytes([*frames.get(2)?, *frames.get(3)?]))),
+            length => (2, length),
+        };
+        let body = frames.get(start..start + length)?;
+        if opcode == 8 {
+            return Some(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
+        }
+        frames = &frames[start + length..];
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_reaches_both_transports() {
+    let server = Server::start(Settings::default()).await;
+    let (ann, bob) = (server.register().await, server.register().await);
+    let mut plain = open(&server, &bob).await;
+    let mut socket = Socket::connected(&server, &ann.token).await;
+    let draft = json!({ "receiverId": bob.id, "content": "hello \u{1e} there", "clientMessageId": "one" });
+    socket.send(&format!(r#"421["send_message",{draft}]"#)).await;
+    let (mut sent, mut acked): (Option<Value>, Option<Value>) = (None, None);
+    while sent.is_none() || acked.is_none() {
+        let text = socket.text().await;
+        if let Some(ack) = text.strip_prefix("431") {
+            acked = Some(serde_json::from_str::<Value>(ack).expect("JSON")[0].take());
+        } else if let Some(event) = text.strip_prefix("42") {
+            let mut event: Value = serde_json::from_str(event).expect("JSON");
+            if event[0] == "message_sent" {
+                assert!(event[2].is_string(), "the entry itself carries the cursor");
+                sent = Some(event[1].take());
+            }
+        }
+    }
+    assert_eq!(sent, acked);
+    let received = loop {
+        let frame = plain.frame().await;
+        if frame["event"] == "new_message" {
+            break frame;
+        }
+    };
+    assert_eq!(received["data"]["content"], "hello \u{1e} there");
+    assert!(received["cursor"].is_string());
+}

@@ -1,0 +1,190 @@
+//! Settings: flags, environment variables, defaults.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser};
+use messenger_core::{Error, ErrorKind, Result};
+use messenger_db::Location;
+use messenger_identity::TokenRules;
+use messenger_rpc::ServiceCredential;
+use messenger_telemetry::TelemetryArgs;
+
+/// Every process keeps revocations a little longer than this.
+const ACCESS_TOKEN_TTL_MAX: Duration = Duration::from_secs(15 * 60);
+const REFRESH_TOKEN_TTL_MAX: Duration = Duration::from_secs(366 * 86_400);
+
+/// Identity: users, passwords, sessions and the tokens they are known by.
+#[derive(Parser)]
+#[command(name = "messenger-auth", version, about)]
+pub struct Config {
+    /// Address of the gRPC server.
+    #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+    /// PostgreSQL URL; without one, SQLite in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Folder of the SQLite file.
+    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// What services prove themselves by, the same for all of them: at least 32 characters.
+    #[arg(
+        long,
+        env = "MESSENGER_SERVICE_SECRET",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub service_secret: String,
+    /// Life and names of tokens.
+    #[command(flatten)]
+    pub tokens: TokenConfig,
+    /// What is logged.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Show the settings in force, secrets hidden, and exit.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Life and names of tokens.
+#[derive(Debug, Clone, Args)]
+pub struct TokenConfig {
+    /// Life of an access token: 10s to 15m.
+    #[arg(long, env = "MESSENGER_ACCESS_TOKEN_TTL", default_value = "15m", value_parser = access_token_ttl)]
+    pub access_token_ttl: Duration,
+    /// Life of a session nobody uses: 1m to 366d.
+    #[arg(long, env = "MESSENGER_REFRESH_TOKEN_TTL", default_value = "30d", value_parser = refresh_token_ttl)]
+    pub refresh_token_ttl: Duration,
+    /// `iss` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
+    pub token_issuer: String,
+    /// `aud` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
+    pub token_audience: String,
+}
+
+impl Config {
+    /// From the process's arguments and environment. Prints help and version itself.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn read() -> Result<Self> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::new(ErrorKind::ValidationFailed, line)
+        })
+    }
+
+    /// Where the store is.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a URL of another kind.
+    pub fn location(&self) -> Result<Location> {
+        Location::new(self.database_url.as_deref(), &self.data_dir)
+    }
+
+    /// What services prove themselves by.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED when it is missing or too short.
+    pub fn credential(&self) -> Result<ServiceCredential> {
+        ServiceCredential::new(&self.service_secret).map_err(|cause| {
+            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
+            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+        })
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |is_set| if is_set { "(hidden)" } else { "(not set)" };
+        writeln!(f, "listen = {}", self.listen)?;
+        match self.location() {
+            Ok(location) => writeln!(f, "database-url = {location:?}")?,
+            Err(error) => writeln!(f, "database-url = {}", error.message())?,
+        }
+        writeln!(f, "data-dir = {}", self.data_dir.display())?;
+        writeln!(f, "service-secret = {}", hidden(!self.service_secret.is_empty()))?;
+        writeln!(f, "access-token-ttl = {}s", self.tokens.access_token_ttl.as_secs())?;
+        writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;
+        writeln!(f, "token-issuer = {}", self.tokens.token_issuer)?;
+        writeln!(f, "token-audience = {}", self.tokens.token_audience)?;
+        writeln!(f, "log = {}", self.telemetry.log)
+    }
+}
+
+impl TokenConfig {
+    /// What verifiers check.
+    #[must_use]
+    pub fn rules(&self) -> TokenRules {
+        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
+    }
+}
+
+impl Default for TokenConfig {
+    fn default() -> Self {
+        let TokenRules { issuer, audience } = TokenRules::default();
+        Self {
+            access_token_ttl: ACCESS_TOKEN_TTL_MAX,
+            refresh_token_ttl: Duration::from_secs(30 * 86_400),
+            token_issuer: issuer,
+            token_audience: audience,
+        }
+    }
+}
+
+fn access_token_ttl(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_secs(10), ACCESS_TOKEN_TTL_MAX)
+}
+
+fn refresh_token_ttl(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_secs(60), REFRESH_TOKEN_TTL_MAX)
+}
+
+/// A whole number with a unit: s, m, h or d.
+fn duration_within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+    let parsed = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds).map(Duration::from_secs)
+    });
+    parsed
+        .filter(|duration| (min..=max).contains(duration))
+        .ok_or_else(|| format!("must be a number with s, m, h or d, from {}s to {}s", min.as_secs(), max.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(access_token_ttl("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(refresh_token_ttl("2d"), Ok(Duration::from_secs(172_800)));
+        for text in ["", "15", "s", "16m", "1s", "-1m", "99999999999999999999d", "1.5h", "ä"] {
+            assert!(access_token_ttl(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_same_by_flag_and_in_code() {
+        let config = Config::try_parse_from(["messenger-auth"]).expect("defaults");
+        assert_eq!(format!("{:?}", config.tokens), format!("{:?}", TokenConfig::default()));
+    }
+
+    #[test]
+    fn secrets_are_hidden() {
+        let secret = "s".repeat(40);
+        let url = "postgres://me:hunter2@db/chat";
+        let arguments = ["messenger-auth", "--service-secret", &secret, "--database-url", url];
+        let config = Config::try_parse_from(arguments).expect("valid");
+        let shown = config.to_string();
+        assert!(!shown.contains(&secret) && !shown.contains("hunter2"), "{shown}");
+        assert!(config.credential().is_ok() && shown.contains("db/chat"));
+    }
+}

@@ -1,0 +1,94 @@
+//! Requests into values, results into answers.
+
+use messenger_core::{Error, Result, SessionId, UserId};
+use messenger_identity::Revocation;
+use messenger_proto::auth::v1 as proto;
+use messenger_rpc::{Caller, timestamp};
+
+use crate::{
+    identity::Registration,
+    model::{Email, Password, Profile, Session, User, user_agent},
+    policy,
+    revocations::Page,
+    tokens::Tokens,
+};
+
+/// Rows on a page of users nobody gave a size for.
+const USERS_DEFAULT: u32 = 20;
+
+/// Every field is checked; the error names all that break a rule.
+pub(crate) fn registration(request: &proto::RegisterRequest) -> Result<Registration> {
+    let email = Email::new(&request.email);
+    let password = Password::chosen("password", &request.password);
+    let profile = Profile::new(&request.full_name, &request.designation);
+    match (email, password, profile) {
+        (Ok(email), Ok(password), Ok(profile)) => {
+            Ok(Registration { email, password, profile, user_agent: user_agent(&request.user_agent) })
+        }
+        (email, password, profile) => {
+            let errors = [email.err(), password.err(), profile.err()];
+            let fields = errors.into_iter().flatten().flat_map(|error| error.fields().to_vec()).collect();
+            Err(Error::invalid_fields(fields))
+        }
+    }
+}
+
+pub(crate) fn user_ids(ids: &[String]) -> Result<Vec<UserId>> {
+    ids.iter().map(|id| UserId::parse("userIds", id)).collect()
+}
+
+pub(crate) fn page_rows(size: i32) -> Result<u32> {
+    if size == 0 { Ok(USERS_DEFAULT) } else { messenger_core::page::PageSize::new(size).map(|size| size.rows()) }
+}
+
+/// As this caller may see it.
+pub(crate) fn user(user: &User, caller: &Caller) -> proto::User {
+    let email = if policy::may_see_email(caller, user.id) { user.email.as_str() } else { "" };
+    proto::User {
+        id: user.id.to_string(),
+        email: email.to_owned(),
+        full_name: user.profile.full_name.clone(),
+        designation: user.profile.designation.clone(),
+        created_at: Some(timestamp(user.created_at)),
+    }
+}
+
+pub(crate) fn users(users: &[User], caller: &Caller) -> Vec<proto::User> {
+    users.iter().map(|one| user(one, caller)).collect()
+}
+
+/// To the user itself, which has just shown who it is.
+pub(crate) fn own(user: &User) -> proto::User {
+    self::user(user, &Caller::Service { on_behalf_of: Some(user.id) })
+}
+
+pub(crate) fn tokens(tokens: Tokens) -> proto::Tokens {
+    let Tokens { access, refresh, expires_in } = tokens;
+    let expires_in = i64::try_from(expires_in.as_secs()).unwrap_or(i64::MAX);
+    proto::Tokens { access_token: access, refresh_token: refresh, expires_in }
+}
+
+pub(crate) fn session(session: Session) -> proto::Session {
+    proto::Session {
+        id: session.id.to_string(),
+        created_at: Some(timestamp(session.created_at)),
+        last_used_at: Some(timestamp(session.last_used_at)),
+        user_agent: session.user_agent,
+    }
+}
+
+pub(crate) fn page(page: Page) -> proto::WatchRevocationsResponse {
+    let revocations = page.revocations.iter().map(revocation).collect();
+    proto::WatchRevocationsResponse { revocations, head_number: page.head_number }
+}
+
+fn revocation(revocation: &Revocation) -> proto::Revocation {
+    let text = |session: Option<SessionId>| session.map(|session| session.to_string()).unwrap_or_default();
+    proto::Revocation {
+        number: revocation.number,
+        user_id: revocation.user_id.to_string(),
+        session_id: text(revocation.session_id),
+        except_session_id: text(revocation.except_session_id),
+        revoked_at: Some(timestamp(revocation.revoked_at)),
+    }
+}

@@ -1,0 +1,168 @@
+//! Users: how they register, prove who they are, are found and described.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use messenger_core::{Clock, Error, ErrorKind, Result, SessionId, UserId, limits, page};
+use uuid::Uuid;
+
+use crate::{
+    model::{self, Account, Email, Password, PasswordChange, Profile, ProfileChange, User},
+    passwords::Passwords,
+    search::{WordRange, words},
+    sessions::{Sessions, SignedIn},
+    store::Store,
+};
+
+/// A user about to be.
+pub struct Registration {
+    /// Must be free.
+    pub email: Email,
+    /// Will be hashed.
+    pub password: Password,
+    /// What it says about itself.
+    pub profile: Profile,
+    /// How the client names itself.
+    pub user_agent: String,
+}
+
+/// Part of a search's result.
+#[derive(Debug)]
+pub struct UserPage {
+    /// By the word they were found by.
+    pub users: Vec<User>,
+    /// Empty on the last page.
+    pub next_page_token: String,
+}
+
+/// All users.
+pub struct Users {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    passwords: Passwords,
+    sessions: Arc<Sessions>,
+}
+
+impl Users {
+    /// Its parts.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, passwords: Passwords, sessions: Arc<Sessions>) -> Self {
+        Self { store, clock, passwords, sessions }
+    }
+
+    /// A new user with its first session.
+    ///
+    /// # Errors
+    /// EMAIL_TAKEN, also when another registers the address at the same time; RATE_LIMITED.
+    pub async fn register(&self, registration: Registration) -> Result<SignedIn> {
+        let Registration { email, password, profile, user_agent } = registration;
+        let password_hash = self.passwords.hash(password).await?;
+        let now = self.clock.now();
+        let words = words(&email, &profile.full_name);
+        let user = User { id: UserId::new(now), email, profile, created_at: now };
+        let (session, tokens) = self.sessions.begin(user.id, user_agent)?;
+        self.store.register(Account { user: user.clone(), password_hash }, words, session).await?;
+        Ok(SignedIn { user, tokens })
+    }
+
+    /// A further session of a user.
+    ///
+    /// # Errors
+    /// INVALID_CREDENTIALS, the same and after the same time for an unknown account and a wrong password; RATE_LIMITED.
+    pub async fn login(&self, email: &Email, password: Password, user_agent: String) -> Result<SignedIn> {
+        let account = self.store.account_by_email(email).await?;
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let is_right = self.passwords.verify(password, hash).await?;
+        let account = account.filter(|_| is_right).ok_or_else(|| refused("unknown account or wrong password"))?;
+        let (session, tokens) = self.sessions.begin(account.user.id, user_agent)?;
+        if !self.store.begin_session(session, &account.password_hash).await? {
+            return Err(refused("unknown account or wrong password"));
+        }
+        Ok(SignedIn { user: account.user, tokens })
+    }
+
+    /// Replaces the password and ends every session but `keep`.
+    ///
+    /// # Errors
+    /// INVALID_CREDENTIALS when `current` is not the password, RATE_LIMITED.
+    pub async fn change_password(
+        &self,
+        (user_id, keep): (UserId, SessionId),
+        current: Password,
+        new: Password,
+    ) -> Result<()> {
+        let from = self.store.account(user_id).await?.map(|account| account.password_hash);
+        let is_right = self.passwords.verify(current, from.clone()).await?;
+        let from = from.filter(|_| is_right).ok_or_else(|| refused("wrong password"))?;
+        let to = self.passwords.hash(new).await?;
+        let is_changed = self.sessions.change_password(PasswordChange { user_id, from, to, keep }).await?;
+        if is_changed { Ok(()) } else { Err(refused("wrong password")) }
+    }
+
+    /// One user.
+    ///
+    /// # Errors
+    /// NOT_FOUND.
+    pub async fn get(&self, id: UserId) -> Result<User> {
+        self.store.users(&[id]).await?.pop().ok_or_else(no_such_user)
+    }
+
+    /// Those of at most 1,000 ids that exist, each once.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for more.
+    pub async fn batch(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        if ids.len() > limits::USERS_PER_REQUEST_MAX {
+            return Err(Error::invalid("userIds", format!("must be at most {}", limits::USERS_PER_REQUEST_MAX)));
+        }
+        let ids: Vec<UserId> = ids.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        if ids.is_empty() { Ok(Vec::new()) } else { self.store.users(&ids).await }
+    }
+
+    /// Users whose name or address has a word with this beginning, `rows` of them after a token.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a query or token that is none.
+    pub async fn search(&self, query: &str, rows: u32, token: &str) -> Result<UserPage> {
+        let range = WordRange::new(query)?;
+        let (word, after) = self.search_place(&range, token).await?;
+        let mut users = self.store.search(&range, (&word, after), i64::from(rows) + 1).await?;
+        let has_more = users.len() > rows as usize;
+        users.truncate(rows as usize);
+        let last = users.last().filter(|_| has_more);
+        let next_page_token = last.map_or_else(String::new, |last| page::encode_token(&last.id.to_string()));
+        Ok(UserPage { users, next_page_token })
+    }
+
+    /// A token names the last user seen, not the word it was found by: that may be its address.
+    async fn search_place(&self, range: &WordRange, token: &str) -> Result<(String, UserId)> {
+        let Some(id) = page::decode_token(token)? else {
+            return Ok((range.from.clone(), UserId::from_uuid(Uuid::nil())));
+        };
+        let invalid = || Error::invalid("cursor", "is not a page token of this list");
+        let id = UserId::parse("cursor", &id).map_err(|_| invalid())?;
+        Ok((self.store.search_place(id, range).await?.ok_or_else(invalid)?, id))
+    }
+
+    /// Replaces what is given of a user's profile.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED, NOT_FOUND.
+    pub async fn update(&self, id: UserId, full_name: Option<&str>, designation: Option<&str>) -> Result<User> {
+        let full_name = full_name.map(model::full_name).transpose()?;
+        let designation = designation.map(model::designation).transpose()?;
+        let user = self.get(id).await?;
+        let full_name = full_name.map(|name| {
+            let words = words(&user.email, &name);
+            (name, words)
+        });
+        self.store.update_profile(id, ProfileChange { full_name, designation }).await
+    }
+}
+
+fn refused(message: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidCredentials, message)
+}
+
+fn no_such_user() -> Error {
+    Error::not_found("no such user")
+}

@@ -1,0 +1,142 @@
+//! Hashing of passwords (argon2id, 19 MiB and about 15 ms each), bounded so that a flood of logins takes neither the
+//! memory nor the cores of the rest.
+
+use std::{fmt, sync::Arc, thread::available_parallelism, time::Duration};
+
+use argon2::{
+    Argon2, PasswordHasher as _, PasswordVerifier as _,
+    password_hash::{self, phc::PasswordHash},
+};
+use messenger_core::{Error, ErrorKind, Result};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
+
+use crate::model::Password;
+
+const QUEUE_HASHES_MAX: usize = 16;
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Hashes and verifies: one hash per core at once, 16 waiting at most 1 s, whoever comes then is turned away.
+pub struct Passwords {
+    argon2: Argon2<'static>,
+    /// Of the running and the waiting.
+    places: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+    /// Verified when there is no account, so that the answer takes as long.
+    dummy_hash: String,
+}
+
+struct Admission {
+    _place: OwnedSemaphorePermit,
+    _running: OwnedSemaphorePermit,
+}
+
+impl Passwords {
+    /// With the OWASP floor: argon2id, 19 MiB, two passes, one lane.
+    ///
+    /// # Errors
+    /// INTERNAL when the machine has no randomness for a salt.
+    pub fn new() -> Result<Self> {
+        let argon2 = Argon2::default();
+        let hashes_max = available_parallelism().map_or(1, usize::from);
+        let dummy_hash = argon2.hash_password(b"nobody has this password").map_err(Error::internal)?.to_string();
+        Ok(Self {
+            argon2,
+            places: Arc::new(Semaphore::new(hashes_max + QUEUE_HASHES_MAX)),
+            running: Arc::new(Semaphore::new(hashes_max)),
+            dummy_hash,
+        })
+    }
+
+    /// The hash to keep, as a PHC string.
+    ///
+    /// # Errors
+    /// RATE_LIMITED when too many are waiting.
+    pub async fn hash(&self, password: Password) -> Result<String> {
+        let argon2 = self.argon2.clone();
+        self.run(move || Ok(argon2.hash_password(password.as_bytes()).map_err(Error::internal)?.to_string())).await
+    }
+
+    /// Whether the password is the one of the hash; never without a hash, and that takes as long.
+    ///
+    /// # Errors
+    /// RATE_LIMITED when too many are waiting; INTERNAL when the hash is none.
+    pub async fn verify(&self, password: Password, hash: Option<String>) -> Result<bool> {
+        let argon2 = self.argon2.clone();
+        let is_known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.dummy_hash.clone());
+        let is_equal = self.run(move || {
+            let hash = PasswordHash::new(&hash).map_err(Error::internal)?;
+            match argon2.verify_password(password.as_bytes(), &hash) {
+                Ok(()) => Ok(true),
+                Err(password_hash::Error::PasswordInvalid) => Ok(false),
+                Err(error) => Err(Error::internal(error)),
+            }
+        });
+        Ok(is_equal.await? && is_known)
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+        let admission = self.admit().await?;
+        let hashing = spawn_blocking(move || {
+            // Held until the hash is done, also when nobody waits for it any more.
+            let _admission = admission;
+            work()
+        });
+        hashing.await.map_err(Error::internal)?
+    }
+
+    async fn admit(&self) -> Result<Admission> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let running = timeout(WAIT_MAX, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| busy())?;
+        Ok(Admission { _place: place, _running: running.map_err(Error::internal)? })
+    }
+}
+
+fn busy() -> Error {
+    Error::new(ErrorKind::RateLimited, "too many logins at once, try again").with_retry_after(WAIT_MAX)
+}
+
+impl fmt::Debug for Passwords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Passwords({} places free)", self.places.available_permits())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::presented("password", text).expect("short enough")
+    }
+
+    #[tokio::test]
+    async fn verifies_what_it_hashed() {
+        let passwords = Passwords::new().expect("randomness");
+        let hash = passwords.hash(password("correct horse")).await.expect("a place");
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert!(passwords.verify(password("correct horse"), Some(hash.clone())).await.expect("a place"));
+        assert!(!passwords.verify(password("wrong horse"), Some(hash)).await.expect("a place"));
+        assert!(!passwords.verify(password("nobody has this password"), None).await.expect("a place"));
+    }
+
+    #[tokio::test]
+    async fn the_queue_is_bounded_in_length_and_time() {
+        let passwords = Passwords::new().expect("randomness");
+        let cores = passwords.running.available_permits();
+        let _all_cores = passwords.running.acquire_many(cores as u32).await.expect("open");
+        let waiting: Vec<_> = (0..cores + QUEUE_HASHES_MAX).map(|_| passwords.admit()).collect();
+        let waiting = futures_util::future::join_all(waiting);
+        let late = async {
+            tokio::task::yield_now().await;
+            passwords.admit().await.err().map(|error| (error.kind(), error.retry_after()))
+        };
+        let (waited, late) = tokio::join!(waiting, late);
+        assert_eq!(late, Some((ErrorKind::RateLimited, Some(WAIT_MAX))));
+        assert!(waited.into_iter().all(|place| place.is_err_and(|error| error.kind() == ErrorKind::RateLimited)));
+    }
+}

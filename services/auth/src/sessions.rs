@@ -1,0 +1,165 @@
+//! Sessions: how they begin, go on by refresh tokens, and end.
+
+use std::sync::Arc;
+
+use messenger_core::{Clock, Error, ErrorKind, Result, SessionId, Timestamp, UserId};
+
+use crate::{
+    model::{NewSession, PasswordChange, RefreshState, Rotation, Session, User},
+    refresh::{REUSE_GRACE, RefreshToken, Verdict, judge},
+    revocations::Revocations,
+    store::Store,
+    tokens::{Issuer, Tokens},
+};
+
+/// Sessions shown to their user, the last used first.
+const SESSIONS_LISTED_MAX: i64 = 100;
+/// Times a lost race for a rotation is judged again; the second time there is a successor or an end.
+const JUDGEMENTS_MAX: usize = 3;
+
+/// A user and the tokens of its session.
+#[derive(Debug, Clone)]
+pub struct SignedIn {
+    /// Who.
+    pub user: User,
+    /// The session's.
+    pub tokens: Tokens,
+}
+
+/// The sessions of all users.
+pub struct Sessions {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    issuer: Issuer,
+    revocations: Arc<Revocations>,
+}
+
+impl Sessions {
+    /// Its parts.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, issuer: Issuer, revocations: Arc<Revocations>) -> Self {
+        Self { store, clock, issuer, revocations }
+    }
+
+    /// A session to be stored, and its tokens.
+    ///
+    /// # Errors
+    /// INTERNAL when the machine has no randomness.
+    pub fn begin(&self, user_id: UserId, user_agent: String) -> Result<(NewSession, Tokens)> {
+        let now = self.clock.now();
+        let token = RefreshToken::first(SessionId::new(now))?;
+        let session = NewSession {
+            id: token.session_id(),
+            user_id,
+            user_agent,
+            created_at: now,
+            expires_at: now.plus(self.issuer.session_lifetime()),
+            token_digest: token.digest(),
+        };
+        Ok((session, self.issuer.pair(user_id, &token, now)))
+    }
+
+    /// The next pair of tokens. A token that was used before ends its session, unless that was a moment ago: then the
+    /// answer is the same successor again.
+    ///
+    /// # Errors
+    /// UNAUTHENTICATED when it is no token of a live session, TOKEN_REVOKED when the session was or is now ended.
+    pub async fn refresh(&self, token: &str) -> Result<SignedIn> {
+        let token = RefreshToken::decode(token)?;
+        let successor = token.successor(self.issuer.chain_key());
+        for _ in 0..JUDGEMENTS_MAX {
+            let now = self.clock.now();
+            let state = self.store.refresh_state(token.session_id(), token.generation()).await?;
+            let state = state.ok_or_else(unknown)?;
+            match judge(&token, &state, self.issuer.chain_key(), now) {
+                Verdict::Newest => {
+                    if self.store.rotate(self.step(&token, &successor, now)).await? {
+                        return self.signed_in(&state, &successor, now).await;
+                    }
+                }
+                Verdict::Repeated => return self.signed_in(&state, &successor, now).await,
+                Verdict::Reused => {
+                    tracing::warn!(user.id = %state.user_id, session.id = %token.session_id(), "refresh token reused");
+                    self.end(state.user_id, token.session_id()).await?;
+                    return Err(ended());
+                }
+                Verdict::Ended => return Err(ended()),
+                Verdict::Expired => return Err(Error::unauthenticated("the session has expired")),
+                Verdict::Unknown => return Err(unknown()),
+            }
+        }
+        Err(Error::unavailable("a rotation was lost again and again"))
+    }
+
+    /// Ends one session of a user at once; nothing to do if there is no such live one.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn end(&self, user_id: UserId, id: SessionId) -> Result<bool> {
+        let is_ended = self.store.end_session(user_id, id, self.clock.now()).await?;
+        self.revocations.look();
+        Ok(is_ended)
+    }
+
+    /// Ends every session of a user.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn end_all(&self, user_id: UserId) -> Result<()> {
+        self.store.end_sessions(user_id, self.clock.now()).await?;
+        self.revocations.look();
+        Ok(())
+    }
+
+    /// Replaces a password, which ends the user's other sessions; false if it was changed meanwhile.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn change_password(&self, change: PasswordChange) -> Result<bool> {
+        let is_changed = self.store.change_password(change, self.clock.now()).await?;
+        self.revocations.look();
+        Ok(is_changed)
+    }
+
+    /// The user's live sessions, the last used first, at most 100.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn list(&self, user_id: UserId) -> Result<Vec<Session>> {
+        self.store.sessions(user_id, self.clock.now(), SESSIONS_LISTED_MAX).await
+    }
+
+    /// The public keys as a JWK set.
+    #[must_use]
+    pub fn jwks(&self) -> &str {
+        self.issuer.jwks()
+    }
+
+    fn step(&self, token: &RefreshToken, successor: &RefreshToken, now: Timestamp) -> Rotation {
+        Rotation {
+            session_id: token.session_id(),
+            generation: token.generation(),
+            from: token.digest(),
+            to: successor.digest(),
+            used_at: now,
+            expires_at: now.plus(self.issuer.session_lifetime()),
+            forget_before: now.minus(REUSE_GRACE),
+        }
+    }
+
+    /// The access token is dated before the rotation was stored, so that what ends the session later is later.
+    async fn signed_in(&self, state: &RefreshState, successor: &RefreshToken, now: Timestamp) -> Result<SignedIn> {
+        let mut users = self.store.users(&[state.user_id]).await?;
+        let user = users.pop().ok_or_else(unknown)?;
+        let tokens = self.issuer.pair(user.id, successor, now);
+        Ok(SignedIn { user, tokens })
+    }
+}
+
+fn unknown() -> Error {
+    Error::unauthenticated("not a refresh token of a live session")
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::TokenRevoked, "the session was ended")
+}

@@ -1,0 +1,417 @@
+//! PostgreSQL, schema `auth`.
+
+use async_trait::async_trait;
+use messenger_core::{Error, ErrorKind, Result, SessionId, Timestamp, UserId};
+use messenger_db::{error, run, violates};
+use messenger_identity::Revocation;
+use sqlx::{PgConnection, PgPool, query, query_as, query_scalar};
+use uuid::Uuid;
+
+use super::{
+    AccountRow, KeyRow, RefreshRow, RevocationRow, SessionRow, Store, UserRow, account, keys, refresh_state,
+    revocation, session, user,
+};
+use crate::{
+    model::{Account, Email, Keys, NewSession, PasswordChange, ProfileChange, RefreshState, Rotation, Session, User},
+    search::WordRange,
+};
+
+/// The store on PostgreSQL.
+#[derive(Debug, Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+impl PostgresStore {
+    /// On a pool whose schema is up to date.
+    #[must_use]
+    pub const fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn agree_on_keys(&self, offered: Keys, now: Timestamp) -> Result<Keys> {
+        query(
+            "INSERT INTO signing_key (kid, private_key, is_active, created_at) VALUES ($1, $2, TRUE, $3) \
+             ON CONFLICT (is_active) WHERE is_active DO NOTHING",
+        )
+        .bind(offered.active.kid)
+        .bind(offered.active.private_key)
+        .bind(now.as_micros())
+        .execute(&self.pool)
+        .await
+        .map_err(error)?;
+        query("INSERT INTO refresh_key (id, secret) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
+            .bind(offered.refresh_secret)
+            .execute(&self.pool)
+            .await
+            .map_err(error)?;
+        let rows: Vec<KeyRow> = query_as("SELECT kid, private_key, is_active FROM signing_key ORDER BY created_at")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(error)?;
+        let secret = query_scalar("SELECT secret FROM refresh_key").fetch_one(&self.pool).await.map_err(error)?;
+        keys(rows, secret)
+    }
+
+    async fn register(&self, account: Account, words: Vec<String>, session: NewSession) -> Result<()> {
+        let pool = self.pool.clone();
+        run(async move {
+            let mut tx = pool.begin().await.map_err(error)?;
+            insert_account(&mut tx, &account).await?;
+            insert_words(&mut tx, account.user.id, &words).await?;
+            insert_session(&mut tx, &session, &account.password_hash).await?;
+            tx.commit().await.map_err(error)
+        })
+        .await
+    }
+
+    async fn account_by_email(&self, email: &Email) -> Result<Option<Account>> {
+        let row: Option<AccountRow> = query_as(
+            "SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE email = $1",
+        )
+        .bind(email.as_str())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(error)?;
+        Ok(row.map(account))
+    }
+
+    async fn account(&self, id: UserId) -> Result<Option<Account>> {
+        let row: Option<AccountRow> =
+            query_as("SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE id = $1")
+                .bind(id.uuid())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(error)?;
+        Ok(row.map(account))
+    }
+
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+        let rows: Vec<UserRow> =
+            query_as("SELECT id, email, full_name, designation, created_at FROM account WHERE id = ANY($1)")
+                .bind(ids)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(error)?;
+        Ok(rows.into_iter().map(user).collect())
+    }
+
+    async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
+        query_scalar(
+            "SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 ORDER BY word LIMIT 1",
+        )
+        .bind(id.uuid())
+        .bind(&range.from)
+        .bind(&range.below)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(error)
+    }
+
+    async fn search(&self, range: &WordRange, after: (&str, UserId), rows_max: i64) -> Result<Vec<User>> {
+        let rows: Vec<UserRow> = query_as(
+            "SELECT a.id, a.email, a.full_name, a.designation, a.created_at \
+             FROM user_search s JOIN account a ON a.id = s.user_id \
+             WHERE s.word < $2 AND (s.word, s.user_id) > ($3, $4) AND NOT EXISTS ( \
+                 SELECT 1 FROM user_search l WHERE l.user_id = s.user_id AND l.word >= $1 AND l.word < s.word) \
+             ORDER BY s.word, s.user_id LIMIT $5",
+        )
+        .bind(&range.from)
+        .bind(&range.below)
+        .bind(after.0)
+        .bind(after.1.uuid())
+        .bind(rows_max)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(error)?;
+        Ok(rows.into_iter().map(user).collect())
+    }
+
+    async fn update_profile(&self, id: UserId, change: ProfileChange) -> Result<User> {
+        let pool = self.pool.clone();
+        run(async move {
+            let mut tx = pool.begin().await.map_err(error)?;
+            let (full_name, words) = change.full_name.unzip();
+            let row: Option<UserRow> = query_as(
+                "UPDATE account SET full_name = COALESCE($2, full_name), designation = COALESCE($3, designation) \
+                 WHERE id = $1 RETURNING id, email, full_name, designation, created_at",
+            )
+            .bind(id.uuid())
+            .bind(full_name)
+            .bind(change.designation)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(error)?;
+            if let Some(words) = words.filter(|_| row.is_some()) {
+                replace_words(&mut tx, id, &words).await?;
+            }
+            tx.commit().await.map_err(error)?;
+            row.map(user).ok_or_else(|| Error::not_found("no such user"))
+        })
+        .await
+    }
+
+    async fn change_password(&self, change: PasswordChange, now: Timestamp) -> Result<bool> {
+        let pool = self.pool.clone();
+        run(async move {
+            let mut tx = pool.begin().await.map_err(error)?;
+            let number = next_revocation(&mut tx).await?;
+            let changed = query("UPDATE account SET password_hash = $3 WHERE id = $1 AND password_hash = $2")
+                .bind(change.user_id.uuid())
+                .bind(change.from)
+                .bind(change.to)
+                .execute(&mut *tx)
+                .await
+                .map_err(error)?;
+            if changed.rows_affected() == 0 {
+                tx.rollback().await.map_err(error)?;
+                return Ok(false);
+            }
+            end_all(&mut tx, (change.user_id, Some(change.keep)), number, now).await?;
+            tx.commit().await.map_err(error)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn begin_session(&self, session: NewSession, password_hash: &str) -> Result<bool> {
+        let (pool, password_hash) = (self.pool.clone(), password_hash.to_owned());
+        run(async move {
+            let mut connection = pool.acquire().await.map_err(error)?;
+            insert_session(&mut connection, &session, &password_hash).await
+        })
+        .await
+    }
+
+    async fn refresh_state(&self, id: SessionId, generation: i64) -> Result<Option<RefreshState>> {
+        let row: Option<RefreshRow> = query_as(
+            "SELECT s.user_id, s.generation, s.token_digest, u.used_at, s.expires_at, s.ended_at IS NOT NULL \
+             FROM session s LEFT JOIN refresh_use u ON u.session_id = s.id AND u.generation = $2 WHERE s.id = $1",
+        )
+        .bind(id.uuid())
+        .bind(generation)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(error)?;
+        row.map(refresh_state).transpose()
+    }
+
+    async fn rotate(&self, rotation: Rotation) -> Result<bool> {
+        let pool = self.pool.clone();
+        run(async move {
+            let used = query(
+                "WITH rotated AS ( \
+                     UPDATE session SET token_digest = $4, generation = $2 + 1, last_used_at = $5, expires_at = $6 \
+                     WHERE id = $1 AND token_digest = $3 AND ended_at IS NULL RETURNING id), \
+                 forgotten AS (DELETE FROM refresh_use WHERE session_id = $1 AND used_at < $7) \
+                 INSERT INTO refresh_use (session_id, generation, used_at) SELECT id, $2, $5 FROM rotated",
+            )
+            .bind(rotation.session_id.uuid())
+            .bind(rotation.generation)
+            .bind(rotation.from.as_slice())
+            .bind(rotation.to.as_slice())
+            .bind(rotation.used_at.as_micros())
+            .bind(rotation.expires_at.as_micros())
+            .bind(rotation.forget_before.as_micros())
+            .execute(&pool)
+            .await
+            .map_err(error)?;
+            Ok(used.rows_affected() == 1)
+        })
+        .await
+    }
+
+    async fn sessions(&self, user_id: UserId, now: Timestamp, rows_max: i64) -> Result<Vec<Session>> {
+        let rows: Vec<SessionRow> = query_as(
+            "SELECT id, created_at, last_used_at, user_agent FROM session \
+             WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 ORDER BY last_used_at DESC LIMIT $3",
+        )
+        .bind(user_id.uuid())
+        .bind(now.as_micros())
+        .bind(rows_max)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(error)?;
+        Ok(rows.into_iter().map(session).collect())
+    }
+
+    async fn end_session(&self, user_id: UserId, id: SessionId, now: Timestamp) -> Result<bool> {
+        let pool = self.pool.clone();
+        run(async move {
+            let mut tx = pool.begin().await.map_err(error)?;
+            let number = next_revocation(&mut tx).await?;
+            let ended = query(
+                "UPDATE session SET ended_at = $3 \
+                 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL AND expires_at > $3",
+            )
+            .bind(id.uuid())
+            .bind(user_id.uuid())
+            .bind(now.as_micros())
+            .execute(&mut *tx)
+            .await
+            .map_err(error)?;
+            if ended.rows_affected() == 0 {
+                tx.rollback().await.map_err(error)?;
+                return Ok(false);
+            }
+            let (session_id, except_session_id) = (Some(id), None);
+            let revocation = Revocation { number, user_id, session_id, except_session_id, revoked_at: now };
+            insert_revocation(&mut tx, &revocation).await?;
+            tx.commit().await.map_err(error)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn end_sessions(&self, user_id: UserId, now: Timestamp) -> Result<()> {
+        let pool = self.pool.clone();
+        run(async move {
+            let mut tx = pool.begin().await.map_err(error)?;
+            let number = next_revocation(&mut tx).await?;
+            end_all(&mut tx, (user_id, None), number, now).await?;
+            tx.commit().await.map_err(error)
+        })
+        .await
+    }
+
+    async fn revocation_head(&self) -> Result<i64> {
+        query_scalar("SELECT last_number FROM revocation_head").fetch_one(&self.pool).await.map_err(error)
+    }
+
+    async fn revocations(&self, after_number: i64, since: Timestamp, rows_max: i64) -> Result<Vec<Revocation>> {
+        let rows: Vec<RevocationRow> = query_as(
+            "SELECT number, user_id, session_id, except_session_id, revoked_at FROM revocation \
+             WHERE number > $1 AND revoked_at >= $2 ORDER BY number LIMIT $3",
+        )
+        .bind(after_number)
+        .bind(since.as_micros())
+        .bind(rows_max)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(error)?;
+        Ok(rows.into_iter().map(revocation).collect())
+    }
+
+    async fn purge(&self, expired_before: Timestamp, revoked_before: Timestamp) -> Result<()> {
+        query(
+            "DELETE FROM session WHERE id IN ( \
+                 SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+        )
+        .bind(expired_before.as_micros())
+        .execute(&self.pool)
+        .await
+        .map_err(error)?;
+        query("DELETE FROM revocation WHERE revoked_at < $1")
+            .bind(revoked_before.as_micros())
+            .execute(&self.pool)
+            .await
+            .map_err(error)?;
+        Ok(())
+    }
+}
+
+async fn insert_account(tx: &mut PgConnection, Account { user, password_hash }: &Account) -> Result<()> {
+    query(
+        "INSERT INTO account (id, email, full_name, designation, password_hash, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(user.id.uuid())
+    .bind(user.email.as_str())
+    .bind(&user.profile.full_name)
+    .bind(&user.profile.designation)
+    .bind(password_hash)
+    .bind(user.created_at.as_micros())
+    .execute(tx)
+    .await
+    .map_err(|cause| {
+        let is_taken = violates(&cause, "account_email_key");
+        if is_taken { Error::new(ErrorKind::EmailTaken, "the address has an account") } else { error(cause) }
+    })?;
+    Ok(())
+}
+
+async fn replace_words(tx: &mut PgConnection, id: UserId, words: &[String]) -> Result<()> {
+    query("DELETE FROM user_search WHERE user_id = $1").bind(id.uuid()).execute(&mut *tx).await.map_err(error)?;
+    insert_words(tx, id, words).await
+}
+
+async fn insert_words(tx: &mut PgConnection, id: UserId, words: &[String]) -> Result<()> {
+    query("INSERT INTO user_search (word, user_id) SELECT word, $1 FROM unnest($2) AS word")
+        .bind(id.uuid())
+        .bind(words)
+        .execute(tx)
+        .await
+        .map_err(error)?;
+    Ok(())
+}
+
+/// FOR SHARE waits for a change of the password that is under way, and one that comes later waits for this.
+async fn insert_session(connection: &mut PgConnection, session: &NewSession, password_hash: &str) -> Result<bool> {
+    let inserted = query(
+        "INSERT INTO session \
+             (id, user_id, user_agent, created_at, last_used_at, expires_at, generation, token_digest) \
+         SELECT $1, id, $3, $4, $4, $5, 0, $6 FROM account WHERE id = $2 AND password_hash = $7 FOR SHARE",
+    )
+    .bind(session.id.uuid())
+    .bind(session.user_id.uuid())
+    .bind(&session.user_agent)
+    .bind(session.created_at.as_micros())
+    .bind(session.expires_at.as_micros())
+    .bind(session.token_digest.as_slice())
+    .bind(password_hash)
+    .execute(connection)
+    .await
+    .map_err(error)?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Takes the lock under which numbers rise in commit order: the first statement of its transaction.
+async fn next_revocation(tx: &mut PgConnection) -> Result<i64> {
+    query_scalar("UPDATE revocation_head SET last_number = last_number + 1 RETURNING last_number")
+        .fetch_one(tx)
+        .await
+        .map_err(error)
+}
+
+/// Ends a user's sessions but one. The revocation is later than each token they were given, whatever the clocks say.
+async fn end_all(
+    tx: &mut PgConnection,
+    (user_id, except_session_id): (UserId, Option<SessionId>),
+    number: i64,
+    now: Timestamp,
+) -> Result<()> {
+    let used_at: Vec<i64> = query_scalar(
+        "UPDATE session SET ended_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL \
+         RETURNING last_used_at",
+    )
+    .bind(user_id.uuid())
+    .bind(except_session_id.map(SessionId::uuid))
+    .bind(now.as_micros())
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(error)?;
+    let Some(last_used_at) = used_at.into_iter().max() else { return Ok(()) };
+    let revoked_at = now.max(Timestamp::from_micros(last_used_at + 1));
+    let revocation = Revocation { number, user_id, session_id: None, except_session_id, revoked_at };
+    insert_revocation(tx, &revocation).await
+}
+
+async fn insert_revocation(tx: &mut PgConnection, revocation: &Revocation) -> Result<()> {
+    query(
+        "INSERT INTO revocation (number, user_id, session_id, except_session_id, revoked_at) \
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(revocation.number)
+    .bind(revocation.user_id.uuid())
+    .bind(revocation.session_id.map(SessionId::uuid))
+    .bind(revocation.except_session_id.map(SessionId::uuid))
+    .bind(revocation.revoked_at.as_micros())
+    .execute(tx)
+    .await
+    .map_err(error)?;
+    Ok(())
+}

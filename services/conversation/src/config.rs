@@ -1,0 +1,162 @@
+//! Settings: flags, environment variables, defaults.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use clap::Parser;
+use messenger_core::{Error, ErrorKind, Result};
+use messenger_db::Location;
+use messenger_identity::TokenRules;
+use messenger_proto::{
+    auth::v1::auth_service_client::AuthServiceClient, message::v1::message_service_client::MessageServiceClient,
+};
+use messenger_rpc::{RpcChannel, ServiceCredential};
+use messenger_telemetry::TelemetryArgs;
+
+use crate::Peers;
+
+/// Conversations and their participants.
+#[derive(Parser)]
+#[command(name = "messenger-conversation", version, about)]
+pub struct Config {
+    /// Address of the gRPC server.
+    #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:50052")]
+    pub listen: SocketAddr,
+    /// PostgreSQL URL; without one, SQLite in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Folder of the SQLite file.
+    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// The auth service.
+    #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
+    pub auth_url: String,
+    /// The message service.
+    #[arg(long, env = "MESSENGER_MESSAGE_URL", default_value = "http://127.0.0.1:50053")]
+    pub message_url: String,
+    /// What services prove themselves by, the same for all of them: at least 32 characters.
+    #[arg(
+        long,
+        env = "MESSENGER_SERVICE_SECRET",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub service_secret: String,
+    /// `iss` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
+    pub token_issuer: String,
+    /// `aud` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
+    pub token_audience: String,
+    /// What is logged.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Show the settings in force, secrets hidden, and exit.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl Config {
+    /// From the process's arguments and environment. Prints help and version itself.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn read() -> Result<Self> {
+        Self::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::new(ErrorKind::ValidationFailed, line)
+        })
+    }
+
+    /// Where the store is.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a URL of another kind.
+    pub fn location(&self) -> Result<Location> {
+        Location::new(self.database_url.as_deref(), &self.data_dir)
+    }
+
+    /// What services prove themselves by.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED when it is missing or too short.
+    pub fn credential(&self) -> Result<ServiceCredential> {
+        ServiceCredential::new(&self.service_secret)
+            .map_err(|cause| invalid("--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters", cause))
+    }
+
+    /// The services this one asks.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for what is no URL.
+    pub fn peers(&self, credential: &ServiceCredential) -> Result<Peers> {
+        let channel = |setting: &str, url: &str| {
+            RpcChannel::remote(url, credential.clone())
+                .map_err(|cause| invalid(format!("{setting} must be of the form http://host:port"), cause))
+        };
+        Ok(Peers {
+            auth: AuthServiceClient::new(channel("--auth-url (MESSENGER_AUTH_URL)", &self.auth_url)?),
+            message: MessageServiceClient::new(channel("--message-url (MESSENGER_MESSAGE_URL)", &self.message_url)?),
+        })
+    }
+
+    /// What end users' tokens have to say.
+    #[must_use]
+    pub fn token_rules(&self) -> TokenRules {
+        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
+    }
+}
+
+fn invalid(line: impl Into<std::borrow::Cow<'static, str>>, cause: Error) -> Error {
+    Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listen = {}", self.listen)?;
+        match self.location() {
+            Ok(location) => writeln!(f, "database-url = {location:?}")?,
+            Err(error) => writeln!(f, "database-url = {}", error.message())?,
+        }
+        writeln!(f, "data-dir = {}", self.data_dir.display())?;
+        writeln!(f, "auth-url = {}", self.auth_url)?;
+        writeln!(f, "message-url = {}", self.message_url)?;
+        let secret = if self.service_secret.is_empty() { "(not set)" } else { "(hidden)" };
+        writeln!(f, "service-secret = {secret}")?;
+        writeln!(f, "token-issuer = {}", self.token_issuer)?;
+        writeln!(f, "token-audience = {}", self.token_audience)?;
+        writeln!(f, "log = {}", self.telemetry.log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden() {
+        let (secret, url) = ("s".repeat(40), "postgres://me:hunter2@db/messenger");
+        let arguments = ["messenger-conversation", "--service-secret", &secret, "--database-url", url];
+        let config = Config::try_parse_from(arguments).expect("valid");
+        let shown = config.to_string();
+        assert!(!shown.contains(&secret) && !shown.contains("hunter2"), "{shown}");
+        assert!(config.credential().is_ok() && shown.contains("db/messenger"));
+    }
+
+    #[test]
+    fn lines_name_the_setting() {
+        let config = |arguments: &[&str]| {
+            Config::try_parse_from([&["messenger-conversation"], arguments].concat()).expect("parsed")
+        };
+        let line = config(&["--service-secret", "short"]).credential().expect_err("too short").message().to_owned();
+        assert!(line.contains("MESSENGER_SERVICE_SECRET"), "{line}");
+        let credential = ServiceCredential::random().expect("randomness");
+        let line = config(&["--auth-url", "ftp://x"]).peers(&credential).expect_err("no URL").message().to_owned();
+        assert!(line.contains("--auth-url"), "{line}");
+    }
+}

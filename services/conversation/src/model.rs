@@ -1,0 +1,117 @@
+//! What this context is about: conversations, participants, and the changes of both.
+
+use messenger_core::{ConversationId, ConversationType, Error, ParticipantId, Role, Timestamp, UserId};
+
+/// A conversation as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Names it.
+    pub id: ConversationId,
+    /// P2P or GROUP; never changes.
+    pub conversation_type: ConversationType,
+    /// Empty for P2P.
+    pub name: String,
+    /// Whether only ADMINs may post. Never for P2P.
+    pub is_restricted: bool,
+    /// Counts the changes of the conversation and its participants; the first is 1.
+    pub version: i64,
+    /// Users taking part.
+    pub participant_count: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A user's part in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Participant {
+    /// Names the part; a user added again gets another.
+    pub id: ParticipantId,
+    /// What it is a part in.
+    pub conversation_id: ConversationId,
+    /// Who.
+    pub user_id: UserId,
+    /// What the user may do there.
+    pub role: Role,
+    /// When the user was added.
+    pub joined_at: Timestamp,
+}
+
+/// A conversation as one of its participants sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationView {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The participant's role.
+    pub role: Role,
+    /// P2P: the other user.
+    pub peer: Option<UserId>,
+}
+
+/// Two different users in the order of their ids, so that both sides name the same pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// The lower id.
+    pub low: UserId,
+    /// The higher id.
+    pub high: UserId,
+}
+
+impl Pair {
+    /// The pair of two users.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a user and itself.
+    pub fn new(one: UserId, other: UserId) -> Result<Self, Error> {
+        if one == other {
+            return Err(Error::invalid("userId", "must be another user"));
+        }
+        Ok(Self { low: one.min(other), high: one.max(other) })
+    }
+}
+
+/// A P2P conversation that exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundP2p {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// Whether the journal has all of its changes.
+    pub is_delivered: bool,
+}
+
+/// What is asked to change about a group; `None` leaves it as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupUpdate {
+    /// A new name.
+    pub name: Option<String>,
+    /// Whether only ADMINs may post.
+    pub is_restricted: Option<bool>,
+}
+
+/// What a version of a conversation changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It was made, with these participants.
+    Created(Vec<Participant>),
+    /// Name or restriction.
+    Updated,
+    /// These users are new.
+    ParticipantsAdded(Vec<Participant>),
+    /// A role.
+    ParticipantUpdated(Participant),
+    /// A user is gone.
+    ParticipantRemoved {
+        /// Who is gone.
+        user_id: UserId,
+        /// Who asked for it; the user itself when it left.
+        removed_by: UserId,
+    },
+}
+
+/// A change the journal has not acknowledged yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingChange {
+    /// The version it makes.
+    pub version: i64,
+    /// An encoded `messenger.event.v1.ConversationChanged`.
+    pub body: Vec<u8>,
+}

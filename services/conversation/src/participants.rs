@@ -1,0 +1,140 @@
+//! Participants: added, promoted, demoted, removed, leaving.
+
+use std::collections::HashMap;
+
+use messenger_core::{ConversationId, Error, Result, Role, UserId, page::PageSize};
+
+use crate::{
+    conversations::{Conversations, commit, count, insert_participants, lock_for, new_participant_at},
+    model::{Change, Conversation, Participant},
+    policy::{self, Action},
+};
+
+impl Conversations {
+    /// The participants after the given user in the order of their user ids; one more than the page has if there are
+    /// more.
+    ///
+    /// # Errors
+    /// NOT_FOUND when the caller takes no part.
+    pub async fn participants(
+        &self,
+        caller: UserId,
+        conversation: ConversationId,
+        after: Option<UserId>,
+        page: PageSize,
+    ) -> Result<Vec<Participant>> {
+        let participants = self.store.participants(caller, conversation, after, page).await?;
+        if participants.is_empty() {
+            // Past the end, or not the caller's to read.
+            self.view(caller, conversation).await?;
+        }
+        Ok(participants)
+    }
+
+    /// Adds the users (each named once) as MEMBER, all in one version; those who take part are left as they are.
+    /// The participants of all the named, in their order.
+    ///
+    /// # Errors
+    /// NOT_FOUND (the conversation, a user), VALIDATION_FAILED (P2P, too many conversations of a user), FORBIDDEN,
+    /// GROUP_FULL.
+    pub async fn add_participants(
+        &self,
+        caller: UserId,
+        conversation: ConversationId,
+        users: Vec<UserId>,
+    ) -> Result<Vec<Participant>> {
+        // Asked again under the lock; here so that auth is asked only for those who may add.
+        let view = self.view(caller, conversation).await?;
+        policy::check(Action::AddParticipants, view.conversation.conversation_type, Some(view.role))?;
+        self.users.check_exist(caller, &users).await?;
+        let participants = self.write_addition(caller, conversation, &users).await?;
+        self.outbox.deliver(conversation).await?;
+        Ok(participants)
+    }
+
+    async fn write_addition(&self, caller: UserId, id: ConversationId, users: &[UserId]) -> Result<Vec<Participant>> {
+        let mut tx = self.store.begin().await?;
+        let found = lock_for(&mut *tx, Action::AddParticipants, id, caller).await?;
+        let there = tx.participants(id, users).await?.into_iter();
+        let mut participants: HashMap<UserId, Participant> = there.map(|there| (there.user_id, there)).collect();
+        let now = self.clock.now();
+        let missing = users.iter().filter(|user| !participants.contains_key(user));
+        let added: Vec<Participant> = missing.map(|user| new_participant_at(id, *user, Role::Member, now)).collect();
+        if added.is_empty() {
+            tx.rollback().await?;
+        } else {
+            let participant_count = found.participant_count + count(&added);
+            policy::check_group_size(found.is_restricted, participant_count)?;
+            insert_participants(&mut *tx, &added).await?;
+            participants.extend(added.iter().map(|added| (added.user_id, added.clone())));
+            commit(tx, Conversation { participant_count, ..found }, Change::ParticipantsAdded(added)).await?;
+        }
+        Ok(users.iter().filter_map(|user| participants.remove(user)).collect())
+    }
+
+    /// Promotes or demotes a participant.
+    ///
+    /// # Errors
+    /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN.
+    pub async fn update_participant(
+        &self,
+        caller: UserId,
+        conversation: ConversationId,
+        user: UserId,
+        role: Role,
+    ) -> Result<Participant> {
+        let participant = self.write_role(caller, conversation, user, role).await?;
+        self.outbox.deliver(conversation).await?;
+        Ok(participant)
+    }
+
+    async fn write_role(&self, caller: UserId, id: ConversationId, user: UserId, role: Role) -> Result<Participant> {
+        let mut tx = self.store.begin().await?;
+        let found = lock_for(&mut *tx, Action::ChangeRole, id, caller).await?;
+        let mut participant = tx.participant(id, user).await?.ok_or_else(no_such_participant)?;
+        if participant.role == role {
+            tx.rollback().await?;
+            return Ok(participant);
+        }
+        if role == Role::Member {
+            policy::check_demotion(participant.role, tx.has_other_admin(id, user).await?)?;
+        }
+        participant.role = role;
+        tx.update_role(&participant).await?;
+        commit(tx, found, Change::ParticipantUpdated(participant.clone())).await?;
+        Ok(participant)
+    }
+
+    /// Removes a participant; a caller that names itself leaves.
+    ///
+    /// # Errors
+    /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN.
+    pub async fn remove_participant(&self, caller: UserId, conversation: ConversationId, user: UserId) -> Result<()> {
+        let was_there = self.write_removal(caller, conversation, user).await?;
+        // Also when the user was gone: the one who asks again must not hear so before the journal has it.
+        self.outbox.deliver(conversation).await?;
+        if was_there { Ok(()) } else { Err(no_such_participant()) }
+    }
+
+    async fn write_removal(&self, caller: UserId, id: ConversationId, user: UserId) -> Result<bool> {
+        let mut tx = self.store.begin().await?;
+        let action = if caller == user { Action::Leave } else { Action::RemoveOther };
+        let found = lock_for(&mut *tx, action, id, caller).await?;
+        let Some(participant) = tx.participant(id, user).await? else {
+            tx.rollback().await?;
+            return Ok(false);
+        };
+        let has_other_admin = tx.has_other_admin(id, user).await?;
+        policy::check_departure(participant.role, has_other_admin, found.participant_count)?;
+        tx.delete_participant(id, user).await?;
+        tx.part(user).await?;
+        let participant_count = found.participant_count - 1;
+        let change = Change::ParticipantRemoved { user_id: user, removed_by: caller };
+        commit(tx, Conversation { participant_count, ..found }, change).await?;
+        Ok(true)
+    }
+}
+
+fn no_such_participant() -> Error {
+    Error::not_found("no such participant")
+}

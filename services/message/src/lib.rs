@@ -1,0 +1,118 @@
+//! The message context: the journal, messages, read positions and the feed.
+//!
+//! Wiring: [`Config`] > [`open_store`] and [`open_bus`] > [`build`] > [`Messages::routes`], served over TCP by [`run`]
+//! or in process by the standalone binary. A message's way: `rpc` or `streams` > `pipe` > `target` > `journal` >
+//! `store`, and from there by the bus to `feed` and back through `streams`.
+
+mod batch;
+mod config;
+mod convert;
+mod feed;
+mod journal;
+mod messages;
+pub mod model;
+mod pipe;
+pub mod policy;
+mod replay;
+mod rpc;
+pub mod sequence;
+pub mod store;
+mod streams;
+mod target;
+
+use std::{sync::Arc, time::Duration};
+
+use messenger_bus::{EventBus, LocalBus, PostgresBus, RedisBus};
+use messenger_core::{Clock, JournalId, Result, SystemClock};
+use messenger_db::{Location, postgres_options};
+use messenger_identity::Verifier;
+use messenger_proto::{
+    auth::v1::auth_service_client::AuthServiceClient,
+    conversation::v1::conversation_service_client::ConversationServiceClient,
+    message::v1::message_service_server::SERVICE_NAME,
+};
+use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, keys};
+use messenger_telemetry::{Shutdown, TelemetryConfig};
+
+use self::store::Store;
+pub use self::{
+    batch::EntryBatch,
+    config::{BusLocation, Config},
+    messages::Messages,
+};
+
+/// The schema of this context.
+const CONTEXT: &str = "message";
+const POSTGRES_CONNECTIONS_MAX: u32 = 10;
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// Services this one asks.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// Makes P2P conversations.
+    pub conversation: ConversationServiceClient<RpcChannel>,
+}
+
+/// Opens and migrates the store of this context.
+///
+/// # Errors
+/// With a line for the operator when the place cannot be used or its schema is newer than this program.
+pub async fn open_store(location: &Location) -> Result<Arc<dyn Store>> {
+    store::open(location, POSTGRES_CONNECTIONS_MAX).await
+}
+
+/// The bus between the message processes of one journal. It connects when it is used.
+///
+/// # Errors
+/// VALIDATION_FAILED for a URL that is none.
+pub fn open_bus(location: &BusLocation, journal: JournalId) -> Result<Arc<dyn EventBus<EntryBatch>>> {
+    Ok(match location {
+        BusLocation::Local => Arc::new(LocalBus::new()),
+        BusLocation::Postgres(url) => Arc::new(PostgresBus::new(postgres_options(url, CONTEXT)?, journal)),
+        BusLocation::Redis(url) => Arc::new(RedisBus::new(url, journal)?),
+    })
+}
+
+/// Puts the service together and starts its tasks, which end with `shutdown`.
+///
+/// # Errors
+/// UNAVAILABLE or INTERNAL when the store cannot be used.
+pub async fn build(
+    store: Arc<dyn Store>,
+    bus: Arc<dyn EventBus<EntryBatch>>,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
+    shutdown: &Shutdown,
+) -> Result<Messages> {
+    Messages::start(store, bus, peers, clock, shutdown).await
+}
+
+/// The process: serves over TCP until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One line for the operator that names the setting, when it cannot start; INTERNAL when the server breaks.
+pub async fn run(config: Config) -> Result<()> {
+    let (credential, bus) = (config.credential()?, config.bus()?);
+    let conversation = RpcChannel::remote(&config.conversation_url, credential.clone())?;
+    let auth = AuthServiceClient::new(RpcChannel::remote(&config.auth_url, credential.clone())?);
+    let log_filter = config.telemetry.log.clone();
+    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger-message", log_filter })?;
+    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.listen).await?;
+    let store = open_store(&config.location()?).await?;
+    let bus = open_bus(&bus, store.journal().await?.id)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let shutdown = Shutdown::new();
+    let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
+    let messages = build(store, bus, peers, Arc::clone(&clock), &shutdown).await?;
+    let verifier = Arc::new(Verifier::new(config.token_rules(), clock));
+    shutdown.spawn(keys::follow_jwks(auth.clone(), Arc::clone(&verifier), shutdown.token.clone()));
+    shutdown.spawn(keys::follow_revocations(auth, Arc::clone(&verifier), shutdown.token.clone(), |_| {}));
+    shutdown.cancel_on_signal();
+    let health = HealthReporter::new(&[SERVICE_NAME]).await;
+    health.set_serving(true).await;
+    tracing::info!(address = %config.listen, "message is ready");
+    let routes = messages.routes(ServerAuth { verifier, credential });
+    let served = messenger_rpc::serve(listener, routes, shutdown.token.clone(), health).await;
+    shutdown.drain(DRAIN_MAX).await;
+    served
+}

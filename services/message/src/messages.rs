@@ -1,0 +1,114 @@
+//! The message context as a whole: what its server offers, and the tasks behind it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use messenger_bus::{EventBus, Publication};
+use messenger_core::{Clock, ConversationId, MessageId, Result, UserId, limits};
+use messenger_proto::{
+    event::v1::{MessageRead, Signal, signal::Signal as Signals},
+    message::v1::message_service_server::MessageServiceServer,
+};
+use messenger_rpc::{MESSAGE_BYTES_MAX, ServerAuth, timestamp};
+use messenger_telemetry::Shutdown;
+use prost::Message as _;
+use tonic::service::{Routes, RoutesBuilder};
+
+use crate::{
+    Peers,
+    batch::EntryBatch,
+    feed::{Feed, Sequencer},
+    journal::Journal,
+    model::{DraftOutcome, ReadState, ReadUpTo},
+    pipe::Pipes,
+    replay::Replays,
+    rpc::Rpc,
+    store::Store,
+    target::{Draft, Targets},
+};
+
+/// The message context.
+#[derive(Clone)]
+pub struct Messages {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) journal: Journal,
+    pub(crate) pipes: Pipes,
+    pub(crate) feed: Feed,
+    pub(crate) replays: Replays,
+    pub(crate) shutdown: Shutdown,
+    targets: Arc<Targets>,
+    bus: Arc<dyn EventBus<EntryBatch>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Messages {
+    /// Starts the writer, the sequencer and the bus; they end with `shutdown`.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        bus: Arc<dyn EventBus<EntryBatch>>,
+        peers: Peers,
+        clock: Arc<dyn Clock>,
+        shutdown: &Shutdown,
+    ) -> Result<Self> {
+        let (journal, writer) = Journal::new(Arc::clone(&store), Arc::clone(&bus), Arc::clone(&clock));
+        let head = store.journal().await?;
+        let (feed, sequencer) = Sequencer::new(Arc::clone(&store), &*bus, head, shutdown.tracker.clone());
+        let targets = Arc::new(Targets::new(Arc::clone(&store), peers.conversation));
+        let pipes = Pipes { journal: journal.clone(), targets: Arc::clone(&targets), shutdown: shutdown.clone() };
+        let replays = Replays::new(Arc::clone(&store), feed.clone());
+        let (running_bus, token) = (Arc::clone(&bus), shutdown.token.clone());
+        shutdown.spawn(async move { running_bus.run(token).await });
+        shutdown.spawn(sequencer.run(shutdown.token.clone()));
+        shutdown.spawn(writer.run(shutdown.token.clone()));
+        Ok(Self { store, journal, pipes, feed, replays, shutdown: shutdown.clone(), targets, bus, clock })
+    }
+
+    /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
+    #[must_use]
+    pub fn routes(&self, auth: ServerAuth) -> Routes {
+        messenger_rpc::routes(auth, |routes| self.add_to(routes))
+    }
+
+    /// Adds the generated server to others, for one layer of authentication in front of all.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        let rpc = Rpc::new(self.clone());
+        routes.add_service(MessageServiceServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    }
+
+    /// A new id for a message nobody else has given one.
+    pub(crate) fn new_message_id(&self) -> MessageId {
+        MessageId::new(self.clock.now())
+    }
+
+    /// Stores one message.
+    pub(crate) async fn send(&self, draft: Draft) -> DraftOutcome {
+        self.journal.send(self.targets.resolve(draft).await?).await
+    }
+
+    /// Raises a read position; the others are told if it rose.
+    pub(crate) async fn mark_read(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        up_to: ReadUpTo,
+    ) -> Result<ReadState> {
+        let read = self.store.mark_read(user, conversation, up_to, self.clock.now()).await?;
+        if read.rose {
+            self.bus.publish(Publication::Signal(message_read(user, conversation, &read)));
+        }
+        Ok(read)
+    }
+}
+
+fn message_read(user: UserId, conversation: ConversationId, read: &ReadState) -> Bytes {
+    let signal = Signals::MessageRead(MessageRead {
+        user_id: user.to_string(),
+        last_read_seq: read.read_seq,
+        last_read_at: read.read_at.map(timestamp),
+        to_reader_only: read.participant_count > limits::SIGNAL_PARTICIPANTS_MAX,
+    });
+    Signal { conversation_id: conversation.to_string(), signal: Some(signal) }.encode_to_vec().into()
+}

@@ -1,0 +1,226 @@
+//! What a user missed: by pages after a cursor, or as the beginning of a subscription.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use messenger_core::{ConversationId, Cursor, Error, ErrorKind, Position, Result, UserId, limits};
+
+use crate::{
+    batch::{entry_bytes, fitting},
+    feed::{Asks, Events, Feed, FeedEvent},
+    model::{Entry, MissedMessages, ReplayPage},
+    store::Store,
+};
+
+/// Entries on a page at most.
+pub const PAGE_ENTRIES_MAX: u32 = 500;
+/// Entries on a page nobody gave a size for.
+pub const PAGE_ENTRIES_DEFAULT: u32 = 200;
+
+/// Replays what users missed.
+#[derive(Clone)]
+pub struct Replays {
+    store: Arc<dyn Store>,
+    feed: Feed,
+}
+
+/// What a replay leaves out.
+#[derive(Debug, Clone)]
+pub enum LeftOut {
+    /// To be found: this is the first page.
+    Unknown,
+    /// These, as the first page said.
+    Conversations(Vec<ConversationId>),
+}
+
+/// A page, and the conversations left out of the replay if it is the first one.
+#[derive(Debug)]
+pub struct Page {
+    /// What was missed.
+    pub page: ReplayPage,
+    /// Where too much was missed.
+    pub limited: Vec<MissedMessages>,
+}
+
+impl Replays {
+    /// From the store; the feed knows the journal.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, feed: Feed) -> Self {
+        Self { store, feed }
+    }
+
+    /// The position a cursor names.
+    ///
+    /// # Errors
+    /// CURSOR_INVALID; RESYNC_REQUIRED when it is of another journal or above its head.
+    pub async fn position(&self, cursor: &str) -> Result<Position> {
+        let cursor = Cursor::decode(cursor)?;
+        let is_known = cursor.journal == self.feed.journal()
+            && (cursor.position <= self.feed.position() || cursor.position <= self.store.journal().await?.last);
+        if is_known { Ok(cursor.position) } else { Err(resync("the cursor is of another journal")) }
+    }
+
+    /// What `user` missed after `after`, at most `entries` and about 2 MiB of it.
+    ///
+    /// # Errors
+    /// RESYNC_REQUIRED when more than 10,000 entries were missed beside the conversations left out.
+    pub async fn page(&self, user: UserId, after: Position, left_out: LeftOut, entries: u32) -> Result<Page> {
+        let (limited, excluded) = match left_out {
+            LeftOut::Conversations(excluded) => (Vec::new(), excluded),
+            LeftOut::Unknown => {
+                let limited = self.limited(user, after).await?;
+                let excluded = limited.iter().map(|missed| missed.conversation_id).collect();
+                (limited, excluded)
+            }
+        };
+        let mut page = self.store.replay(user, after, &excluded, entries).await?;
+        let fit = fitting(&page.entries, entry_bytes);
+        if fit < page.entries.len() {
+            page.entries.truncate(fit);
+            page.complete_to = page.entries.last().map_or(after, |entry| entry.position);
+            page.has_more = true;
+        }
+        metrics::counter!("messenger_replay_pages_total").increment(1);
+        Ok(Page { page, limited })
+    }
+
+    /// Conversations in which too much was missed to be replayed.
+    async fn limited(&self, user: UserId, after: Position) -> Result<Vec<MissedMessages>> {
+        let missed = self.store.missed(user, after).await?;
+        let is_limited = |of: &MissedMessages| of.messages > limits::REPLAY_MESSAGES_PER_CONVERSATION_MAX;
+        let limited: Vec<_> = missed.conversations.into_iter().filter(is_limited).collect();
+        let left_out: i64 = limited.iter().map(|of| of.messages).sum();
+        if missed.entries - left_out > limits::REPLAY_ENTRIES_MAX {
+            return Err(resync("too much was missed"));
+        }
+        Ok(limited)
+    }
+
+    /// The user's feed from a cursor on, or from now on.
+    ///
+    /// # Errors
+    /// As [`Replays::position`], and RESYNC_REQUIRED when more than 10,000 entries were missed.
+    pub async fn subscribe(&self, user: UserId, cursor: &str) -> Result<Subscription> {
+        let after = match cursor {
+            "" => None,
+            cursor => Some(self.position(cursor).await?),
+        };
+        if let Some(after) = after
+            && self.store.missed(user, after).await?.entries > limits::REPLAY_ENTRIES_MAX
+        {
+            return Err(resync("too much was missed"));
+        }
+        let follower = self.feed.follow().await?;
+        follower.asks.add(&[user]).await?;
+        Ok(Subscription {
+            replays: self.clone(),
+            user,
+            phase: Phase::Beginning { after },
+            ready: VecDeque::new(),
+            events: follower.events,
+            _asks: follower.asks,
+        })
+    }
+}
+
+fn resync(message: &'static str) -> Error {
+    Error::new(ErrorKind::ResyncRequired, message)
+}
+
+/// One user's feed: what it missed, then what happens.
+pub struct Subscription {
+    replays: Replays,
+    user: UserId,
+    phase: Phase,
+    ready: VecDeque<Subscribed>,
+    events: Events,
+    _asks: Asks,
+}
+
+/// What a subscriber hears.
+#[derive(Debug)]
+pub enum Subscribed {
+    /// An entry.
+    Entry(Entry),
+    /// The replay is over; everything up to here was sent.
+    CaughtUp(Position),
+    /// An encoded signal.
+    Signal(Bytes),
+}
+
+enum Phase {
+    /// The user is not followed yet.
+    Beginning {
+        after: Option<Position>,
+    },
+    /// Everything up to `sent` was sent.
+    Replaying {
+        sent: Position,
+    },
+    Live {
+        sent: Position,
+    },
+}
+
+impl Subscription {
+    /// What comes next; none after the end.
+    ///
+    /// # Errors
+    /// RATE_LIMITED when it is read too slowly, DRAINING when this process ends, those of the store.
+    pub async fn next(&mut self) -> Option<Result<Subscribed>> {
+        loop {
+            if let Some(next) = self.ready.pop_front() {
+                return Some(Ok(next));
+            }
+            let step = match self.phase {
+                Phase::Replaying { sent } => self.replay(sent).await,
+                Phase::Beginning { .. } | Phase::Live { .. } => match self.events.next().await? {
+                    Ok(event) => {
+                        self.hear(event);
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = step {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// In a task of its own: the subscriber may leave at any time, a read of the store is never dropped.
+    async fn replay(&mut self, after: Position) -> Result<()> {
+        let (replays, user) = (self.replays.clone(), self.user);
+        let nothing = LeftOut::Conversations(Vec::new());
+        let read = async move { replays.page(user, after, nothing, PAGE_ENTRIES_MAX).await };
+        let page = messenger_db::run(read).await?.page;
+        self.ready.extend(page.entries.into_iter().map(Subscribed::Entry));
+        self.phase = Phase::Replaying { sent: page.complete_to };
+        if !page.has_more {
+            self.caught_up(page.complete_to);
+        }
+        Ok(())
+    }
+
+    fn caught_up(&mut self, sent: Position) {
+        self.ready.push_back(Subscribed::CaughtUp(sent));
+        self.phase = Phase::Live { sent };
+    }
+
+    /// What is followed overlaps with what was replayed: the same position is sent once.
+    fn hear(&mut self, event: FeedEvent) {
+        match (event, &self.phase) {
+            (FeedEvent::UserFollowed { position, .. }, Phase::Beginning { after: None }) => self.caught_up(position),
+            (FeedEvent::UserFollowed { .. }, Phase::Beginning { after: Some(after) }) => {
+                self.phase = Phase::Replaying { sent: *after };
+            }
+            (FeedEvent::Entries(chosen), Phase::Live { sent }) => {
+                let new = chosen.entries().filter(|entry| entry.position > *sent);
+                self.ready.extend(new.cloned().map(Subscribed::Entry));
+                self.phase = Phase::Live { sent: chosen.position.max(*sent) };
+            }
+            (FeedEvent::Signal(encoded), Phase::Live { .. }) => self.ready.push_back(Subscribed::Signal(encoded)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The writer: one connection outside the pool, one transaction a batch, five round trips.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use messenger_core::{MessageId, Position, Result, Timestamp};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgConnection, PgTransaction, Postgres,
+    postgres::{PgArguments, PgConnectOptions},
+};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{
+    model::{Appended, Batch, ChangeSet, ResolvedDraft},
+    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts},
+    store::{
+        append::{Failure, JournalTx, Mode, positions, touched, write},
+        rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
+    },
+};
+
+/// A writer that stops inside its transaction loses it after a second, before others give up waiting for the lock.
+/// The plans are for any number of rows and made once.
+const WRITER: [(&str, &str); 6] = [
+    ("synchronous_commit", "on"),
+    ("idle_in_transaction_session_timeout", "1s"),
+    ("lock_timeout", "3s"),
+    ("statement_timeout", "5s"),
+    ("default_transaction_isolation", "read committed"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
+/// For what the server's own time-outs cannot see: a server that is gone without a word.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    options: PgConnectOptions,
+    /// Taken out while it is used, put back only after a commit that was answered: a connection whose transaction
+    /// ended in any other way is closed by being dropped, and the server rolls back what it had not committed.
+    idle: Mutex<Option<PgConnection>>,
+}
+
+impl Writer {
+    pub(super) fn new(options: PgConnectOptions) -> Self {
+        Self { options: options.options(WRITER), idle: Mutex::new(None) }
+    }
+
+    pub(super) async fn append(&self, batch: &Batch, now: Timestamp) -> Result<Appended> {
+        match self.attempt(batch, now, Mode::Whole).await {
+            Err(failure) if failure.is_refusal() => Ok(self.attempt(batch, now, Mode::Apart).await?),
+            answer => Ok(answer?),
+        }
+    }
+
+    async fn attempt(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
+        timeout(ATTEMPT_LIMIT, self.transaction(batch, now, mode)).await.unwrap_or(Err(Failure::TimedOut))
+    }
+
+    async fn transaction(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
+        let idle = self.idle().take();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        let mut tx = connection.begin().await?;
+        let (last, created_at) = lock(&mut tx, positions(batch), now).await?;
+        let mut appended = write(&mut tx, batch, last, created_at, mode).await?;
+        if appended.entries.is_empty() {
+            // Nothing to make durable: no position is used up, nobody waits for the disk.
+            tx.rollback().await?;
+            appended.last = appended.previous;
+        } else {
+            tx.commit().await.map_err(Failure::Commit)?;
+        }
+        *self.idle() = Some(connection);
+        Ok(appended)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Option<PgConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Alone and first: in READ COMMITTED each later statement has a snapshot newer than the lock. Facts read in this very
+/// statement would be those of before the wait for the lock, and messages would be stored under rights that are gone.
+const LOCK: &str = "
+UPDATE journal SET last_position = last_position + $1, last_created_at = GREATEST(last_created_at, $2)
+WHERE id = 1 RETURNING last_position, last_created_at";
+
+async fn lock(tx: &mut PgConnection, positions: i64, now: Timestamp) -> Result<(Position, Timestamp), sqlx::Error> {
+    let query = sqlx::query_as(LOCK).bind(positions).bind(now.as_micros());
+    let (last, created_at): (i64, i64) = query.fetch_one(tx).await?;
+    Ok((Position(last), Timestamp::from_micros(created_at)))
+}
+
+const HEADS: &str = "
+SELECT conversation_id, type, is_restricted, version, participant_count, last_seq, last_position, last_activity_at
+FROM head WHERE conversation_id = ANY($1)";
+
+const MEMBERSHIPS: &str = "
+SELECT p.conversation_id, p.user_id, p.role, p.joined_position, p.joined_seq, p.read_seq, p.read_at
+FROM unnest($1::uuid[], $2::uuid[]) AS u (conversation_id, user_id)
+JOIN membership p ON p.conversation_id = u.conversation_id AND p.user_id = u.user_id";
+
+const WRITE_CHANGES: &str = "
+WITH changed AS (
+    INSERT INTO change (position, conversation_id, version, body)
+    SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::bytea[])
+), departed AS (
+    INSERT INTO departure (user_id, position, conversation_id, joined_position)
+    SELECT * FROM unnest($5::uuid[], $6::bigint[], $7::uuid[], $8::bigint[])
+), paired AS (
+    INSERT INTO p2p (user_low, user_high, conversation_id)
+    SELECT * FROM unnest($9::uuid[], $10::uuid[], $11::uuid[])
+)
+DELETE FROM membership p USING unnest($12::uuid[], $13::uuid[]) AS u (conversation_id, user_id)
+WHERE p.conversation_id = u.conversation_id AND p.user_id = u.user_id";
+
+const WRITE_RIGHTS: &str = "
+WITH heads AS (
+    INSERT INTO head (conversation_id, type, is_restricted, version, participant_count, last_seq, last_position,
+                      last_activity_at)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::boolean[], $4::bigint[], $5::bigint[], $6::bigint[],
+                         $7::bigint[], $8::bigint[])
+    ON CONFLICT (conversation_id) DO UPDATE SET
+        is_restricted = excluded.is_restricted, version = excluded.version,
+        participant_count = excluded.participant_count, last_position = excluded.last_position
+)
+INSERT INTO membership (conversation_id, user_id, role, joined_position, joined_seq, read_seq, read_at)
+SELECT * FROM unnest($9::uuid[], $10::uuid[], $11::smallint[], $12::bigint[], $13::bigint[], $14::bigint[],
+                     $15::bigint[])
+ON CONFLICT (conversation_id, user_id) DO UPDATE SET
+    role = excluded.role, joined_position = excluded.joined_position, joined_seq = excluded.joined_seq,
+    read_seq = GREATEST(membership.read_seq, excluded.read_seq)";
+
+/// The message stored before is found by the sender's own key, else by message id where one is given.
+const DRAFT_FACTS: &str = "
+SELECT h.type, h.is_restricted, h.last_seq, p.role, COALESCE(k.id, i.id), a.conversation_id
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[]) WITH ORDINALITY
+     AS d (conversation_id, sender_id, client_message_id, message_id, reply_to_id, n)
+LEFT JOIN head h ON h.conversation_id = d.conversation_id
+LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.sender_id
+LEFT JOIN message k ON k.sender_id = d.sender_id AND k.client_message_id = d.client_message_id
+LEFT JOIN message i ON i.id = d.message_id
+LEFT JOIN message a ON a.id = d.reply_to_id
+ORDER BY d.n";
+
+const STORED: &str = "
+SELECT conversation_id, digest, id, seq, sender_id, content, created_at, client_message_id, reply_to_id, metadata
+FROM message WHERE id = ANY($1)";
+
+const WRITE_DRAFTS: &str = "
+WITH sent AS (
+    INSERT INTO message (conversation_id, position, seq, id, sender_id, origin, reply_to_id, digest, client_message_id,
+                         content, metadata, created_at)
+    SELECT u.*, $18 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::bigint[],
+                                $7::uuid[], $8::bytea[], $9::text[], $10::text[], $11::text[]) AS u
+), moved AS (
+    UPDATE head h SET last_seq = u.seq, last_position = u.position, last_activity_at = $18
+    FROM unnest($12::uuid[], $13::bigint[], $14::bigint[]) AS u (conversation_id, seq, position)
+    WHERE h.conversation_id = u.conversation_id
+)
+UPDATE membership p SET read_seq = u.seq, read_at = $18
+FROM unnest($15::uuid[], $16::uuid[], $17::bigint[]) AS u (conversation_id, user_id, seq)
+WHERE p.conversation_id = u.conversation_id AND p.user_id = u.user_id";
+
+#[async_trait]
+impl JournalTx for PgTransaction<'_> {
+    async fn change_facts(&mut self, sets: &[ChangeSet]) -> Result<ChangeFacts, sqlx::Error> {
+        let mut facts = ChangeFacts::default();
+        let heads: Vec<Uuid> = sets.iter().filter_map(|set| Some(set.0.first()?.conversation_id.uuid())).collect();
+        let rows: Vec<HeadColumns> = sqlx::query_as(HEADS).bind(heads).fetch_all(&mut **self).await?;
+        for row in rows {
+            let (id, head) = head(row)?;
+            facts.heads.insert(id, head);
+        }
+        let (conversations, users) = touched(sets);
+        let query = sqlx::query_as(MEMBERSHIPS).bind(conversations).bind(users);
+        let rows: Vec<MembershipColumns> = query.fetch_all(&mut **self).await?;
+        for row in rows {
+            let (key, membership) = membership(row)?;
+            facts.memberships.insert(key, membership);
+        }
+        Ok(facts)
+    }
+
+    async fn write_changes(&mut self, changes: &AppliedChanges) -> Result<(), sqlx::Error> {
+        changes_query(changes).execute(&mut **self).await?;
+        rights_query(changes).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], any_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
+        let looked_up = |draft: &ResolvedDraft| (any_id || draft.resent).then_some(draft.message_id.uuid());
+        let query = sqlx::query_as(DRAFT_FACTS)
+            .bind(column(drafts, |draft| draft.conversation_id.uuid()))
+            .bind(column(drafts, |draft| draft.sender_id.uuid()))
+            .bind(column(drafts, |draft| draft.client_message_id.as_ref().map(|id| id.as_str())))
+            .bind(column(drafts, looked_up))
+            .bind(column(drafts, |draft| draft.reply_to_id.map(|id| id.uuid())));
+        let rows: Vec<DraftColumns> = query.fetch_all(&mut **self).await?;
+        let ids = stored_ids(&rows);
+        let stored: Vec<StoredRow> = match ids.is_empty() {
+            true => Vec::new(),
+            false => sqlx::query_as(STORED).bind(ids).fetch_all(&mut **self).await?,
+        };
+        draft_facts(rows, stored)
+    }
+
+    async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error> {
+        drafts_query(drafts).bind(now.as_micros()).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(sql).execute(&mut **self).await?;
+        Ok(())
+    }
+}
+
+fn column<'a, T, C>(rows: &'a [T], value: impl FnMut(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(value).collect()
+}
+
+type Statement = sqlx::query::Query<'static, Postgres, PgArguments>;
+
+fn changes_query(changes: &AppliedChanges) -> Statement {
+    let AppliedChanges { changed, departures, pairs, left, .. } = changes;
+    sqlx::query(WRITE_CHANGES)
+        .bind(column(changed, |row| row.position.0))
+        .bind(column(changed, |row| row.conversation_id.uuid()))
+        .bind(column(changed, |row| row.version))
+        .bind(column(changed, |row| row.body.to_vec()))
+        .bind(column(departures, |row| row.user_id.uuid()))
+        .bind(column(departures, |row| row.position.0))
+        .bind(column(departures, |row| row.conversation_id.uuid()))
+        .bind(column(departures, |row| row.joined_position.0))
+        .bind(column(pairs, |row| row.0.uuid()))
+        .bind(column(pairs, |row| row.1.uuid()))
+        .bind(column(pairs, |row| row.2.uuid()))
+        .bind(column(left, |row| row.0.uuid()))
+        .bind(column(left, |row| row.1.uuid()))
+}
+
+fn rights_query(changes: &AppliedChanges) -> Statement {
+    let AppliedChanges { heads, memberships, .. } = changes;
+    sqlx::query(WRITE_RIGHTS)
+        .bind(column(heads, |(id, _)| id.uuid()))
+        .bind(column(heads, |(_, head)| head.conversation_type.code()))
+        .bind(column(heads, |(_, head)| head.is_restricted))
+        .bind(column(heads, |(_, head)| head.version))
+        .bind(column(heads, |(_, head)| head.participant_count))
+        .bind(column(heads, |(_, head)| head.last_seq))
+        .bind(column(heads, |(_, head)| head.last_position.0))
+        .bind(column(heads, |(_, head)| head.last_activity_at.as_micros()))
+        .bind(column(memberships, |row| row.0.uuid()))
+        .bind(column(memberships, |row| row.1.uuid()))
+        .bind(column(memberships, |row| row.2.role.code()))
+        .bind(column(memberships, |row| row.2.joined_position.0))
+        .bind(column(memberships, |row| row.2.joined_seq))
+        .bind(column(memberships, |row| row.2.read_seq))
+        .bind(column(memberships, |row| row.2.read_at.map(Timestamp::as_micros)))
+}
+
+fn drafts_query(drafts: &NumberedDrafts) -> Statement {
+    let NumberedDrafts { sent, heads, reads, .. } = drafts;
+    sqlx::query(WRITE_DRAFTS)
+        .bind(column(sent, |row| row.message.conversation_id.uuid()))
+        .bind(column(sent, |row| row.position.0))
+        .bind(column(sent, |row| row.message.seq))
+        .bind(column(sent, |row| row.message.id.uuid()))
+        .bind(column(sent, |row| row.message.sender_id.uuid()))
+        .bind(column(sent, |row| row.origin))
+        .bind(column(sent, |row| row.message.reply_to_id.map(MessageId::uuid)))
+        .bind(column(sent, |row| row.digest.to_vec()))
+        .bind(column(sent, |row| row.message.client_message_id.as_ref().map(|id| id.as_str())))
+        .bind(column(sent, |row| row.message.content.as_str()))
+        .bind(column(sent, |row| row.message.metadata.as_ref().map(|metadata| metadata.as_str())))
+        .bind(heads.keys().map(|id| id.uuid()).collect::<Vec<_>>())
+        .bind(heads.values().map(|(seq, _)| *seq).collect::<Vec<_>>())
+        .bind(heads.values().map(|(_, position)| position.0).collect::<Vec<_>>())
+        .bind(reads.keys().map(|(id, _)| id.uuid()).collect::<Vec<_>>())
+        .bind(reads.keys().map(|(_, user)| user.uuid()).collect::<Vec<_>>())
+        .bind(reads.values().copied().collect::<Vec<_>>())
+}

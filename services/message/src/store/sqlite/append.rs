@@ -1,0 +1,257 @@
+//! The writer: BEGIN IMMEDIATE on the one writer connection is the lock; one transaction a batch, a constant number of
+//! statements, rows as JSON.
+
+use async_trait::async_trait;
+use messenger_core::{Id, Position, Result, Timestamp};
+use messenger_db::run;
+use serde_json::{Value, json};
+use sqlx::{SqlitePool, SqliteTransaction};
+
+use crate::{
+    model::{Appended, Batch, ChangeSet, ResolvedDraft},
+    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts},
+    store::{
+        append::{Failure, JournalTx, Mode, positions, touched, write},
+        rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
+    },
+};
+
+pub(super) async fn append(pool: &SqlitePool, batch: Batch, now: Timestamp) -> Result<Appended> {
+    let pool = pool.clone();
+    run(async move {
+        match transaction(&pool, &batch, now, Mode::Whole).await {
+            Err(failure) if failure.is_refusal() => Ok(transaction(&pool, &batch, now, Mode::Apart).await?),
+            answer => Ok(answer?),
+        }
+    })
+    .await
+}
+
+async fn transaction(pool: &SqlitePool, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let (last, created_at) = lock(&mut tx, positions(batch), now).await?;
+    let mut appended = match write(&mut tx, batch, last, created_at, mode).await {
+        Ok(appended) => appended,
+        Err(error) => {
+            tx.rollback().await?;
+            return Err(error.into());
+        }
+    };
+    if appended.entries.is_empty() {
+        // Nothing to make durable: no position is used up, nobody waits for the disk.
+        tx.rollback().await?;
+        appended.last = appended.previous;
+    } else {
+        tx.commit().await.map_err(Failure::Commit)?;
+    }
+    Ok(appended)
+}
+
+const LOCK: &str = "
+UPDATE journal SET last_position = last_position + $1, last_created_at = max(last_created_at, $2)
+WHERE id = 1 RETURNING last_position, last_created_at";
+
+async fn lock(
+    tx: &mut SqliteTransaction<'_>,
+    positions: i64,
+    now: Timestamp,
+) -> Result<(Position, Timestamp), sqlx::Error> {
+    let query = sqlx::query_as(LOCK).bind(positions).bind(now.as_micros());
+    let (last, created_at): (i64, i64) = query.fetch_one(&mut **tx).await?;
+    Ok((Position(last), Timestamp::from_micros(created_at)))
+}
+
+const HEADS: &str = "
+SELECT conversation_id, type, is_restricted, version, participant_count, last_seq, last_position, last_activity_at
+FROM head WHERE conversation_id IN (SELECT unhex(value) FROM json_each($1))";
+
+const MEMBERSHIPS: &str = "
+SELECT p.conversation_id, p.user_id, p.role, p.joined_position, p.joined_seq, p.read_seq, p.read_at
+FROM json_each($1) u
+JOIN membership p ON p.conversation_id = unhex(u.value ->> 0) AND p.user_id = unhex(u.value ->> 1)";
+
+const INSERT_CHANGES: &str = "
+INSERT INTO change (position, conversation_id, version, body)
+SELECT value ->> 0, unhex(value ->> 1), value ->> 2, unhex(value ->> 3) FROM json_each($1)";
+
+const INSERT_DEPARTURES: &str = "
+INSERT INTO departure (user_id, position, conversation_id, joined_position)
+SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2), value ->> 3 FROM json_each($1)";
+
+const INSERT_PAIRS: &str = "
+INSERT INTO p2p (user_low, user_high, conversation_id)
+SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2) FROM json_each($1)";
+
+const DELETE_MEMBERSHIPS: &str = "
+DELETE FROM membership WHERE (conversation_id, user_id) IN
+    (SELECT unhex(value ->> 0), unhex(value ->> 1) FROM json_each($1))";
+
+/// `WHERE true` keeps SQLite from reading ON CONFLICT as a join condition.
+const WRITE_HEADS: &str = "
+INSERT INTO head (conversation_id, type, is_restricted, version, participant_count, last_seq, last_position,
+                  last_activity_at)
+SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+FROM json_each($1) WHERE true
+ON CONFLICT (conversation_id) DO UPDATE SET
+    is_restricted = excluded.is_restricted, version = excluded.version,
+    participant_count = excluded.participant_count, last_position = excluded.last_position";
+
+const WRITE_MEMBERSHIPS: &str = "
+INSERT INTO membership (conversation_id, user_id, role, joined_position, joined_seq, read_seq, read_at)
+SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each($1) WHERE true
+ON CONFLICT (conversation_id, user_id) DO UPDATE SET
+    role = excluded.role, joined_position = excluded.joined_position, joined_seq = excluded.joined_seq,
+    read_seq = max(membership.read_seq, excluded.read_seq)";
+
+/// The message stored before is found by the sender's own key, else by message id where one is given.
+const DRAFT_FACTS: &str = "
+SELECT h.type, h.is_restricted, h.last_seq, p.role, coalesce(k.id, i.id), a.conversation_id
+FROM json_each($1) d
+LEFT JOIN head h ON h.conversation_id = unhex(d.value ->> 0)
+LEFT JOIN membership p ON p.conversation_id = unhex(d.value ->> 0) AND p.user_id = unhex(d.value ->> 1)
+LEFT JOIN message k ON k.sender_id = unhex(d.value ->> 1) AND k.client_message_id = d.value ->> 2
+LEFT JOIN message i ON i.id = unhex(d.value ->> 3)
+LEFT JOIN message a ON a.id = unhex(d.value ->> 4)
+ORDER BY d.key";
+
+const STORED: &str = "
+SELECT conversation_id, digest, id, seq, sender_id, content, created_at, client_message_id, reply_to_id, metadata
+FROM message WHERE id IN (SELECT unhex(value) FROM json_each($1))";
+
+const INSERT_MESSAGES: &str = "
+INSERT INTO message (position, conversation_id, seq, id, sender_id, created_at, origin, reply_to_id, digest,
+                     client_message_id, content, metadata)
+SELECT value ->> 0, unhex(value ->> 1), value ->> 2, unhex(value ->> 3), unhex(value ->> 4), $2, value ->> 5,
+       unhex(value ->> 6), unhex(value ->> 7), value ->> 8, value ->> 9, value ->> 10
+FROM json_each($1)";
+
+const MOVE_HEADS: &str = "
+UPDATE head SET last_seq = u.value ->> 1, last_position = u.value ->> 2, last_activity_at = $2
+FROM json_each($1) u WHERE head.conversation_id = unhex(u.value ->> 0)";
+
+const MOVE_READS: &str = "
+UPDATE membership SET read_seq = u.value ->> 2, read_at = $2
+FROM json_each($1) u
+WHERE membership.conversation_id = unhex(u.value ->> 0) AND membership.user_id = unhex(u.value ->> 1)";
+
+#[async_trait]
+impl JournalTx for SqliteTransaction<'_> {
+    async fn change_facts(&mut self, sets: &[ChangeSet]) -> Result<ChangeFacts, sqlx::Error> {
+        let mut facts = ChangeFacts::default();
+        let heads = list(sets.iter().filter_map(|set| set.0.first()), |change| json!(hex(change.conversation_id)));
+        let rows: Vec<HeadColumns> = sqlx::query_as(HEADS).bind(heads).fetch_all(&mut **self).await?;
+        for row in rows {
+            let (id, head) = head(row)?;
+            facts.heads.insert(id, head);
+        }
+        let (conversations, users) = touched(sets);
+        let keys = list(conversations.iter().zip(&users), |(conversation, user)| {
+            json!([conversation.simple().to_string(), user.simple().to_string()])
+        });
+        let rows: Vec<MembershipColumns> = sqlx::query_as(MEMBERSHIPS).bind(keys).fetch_all(&mut **self).await?;
+        for row in rows {
+            let (key, membership) = membership(row)?;
+            facts.memberships.insert(key, membership);
+        }
+        Ok(facts)
+    }
+
+    async fn write_changes(&mut self, changes: &AppliedChanges) -> Result<(), sqlx::Error> {
+        let changed = list(&changes.changed, |row| {
+            json!([row.position.0, hex(row.conversation_id), row.version, hex_bytes(&row.body)])
+        });
+        let departures = list(&changes.departures, |row| {
+            json!([hex(row.user_id), row.position.0, hex(row.conversation_id), row.joined_position.0])
+        });
+        let pairs = list(&changes.pairs, |&(low, high, id)| json!([hex(low), hex(high), hex(id)]));
+        let left = list(&changes.left, |&(id, user)| json!([hex(id), hex(user)]));
+        let heads = list(&changes.heads, |(id, head)| {
+            let (code, at) = (head.conversation_type.code(), head.last_activity_at.as_micros());
+            let (version, count) = (head.version, head.participant_count);
+            json!([hex(*id), code, head.is_restricted as i64, version, count, head.last_seq, head.last_position.0, at])
+        });
+        let memberships = list(&changes.memberships, |(id, user, row)| {
+            let (joined, read_at) = (row.joined_position.0, row.read_at.map(Timestamp::as_micros));
+            json!([hex(*id), hex(*user), row.role.code(), joined, row.joined_seq, row.read_seq, read_at])
+        });
+        for (sql, rows) in [
+            (INSERT_CHANGES, changed),
+            (INSERT_DEPARTURES, departures),
+            (INSERT_PAIRS, pairs),
+            (DELETE_MEMBERSHIPS, left),
+            (WRITE_HEADS, heads),
+            (WRITE_MEMBERSHIPS, memberships),
+        ] {
+            sqlx::query(sql).bind(rows).execute(&mut **self).await?;
+        }
+        Ok(())
+    }
+
+    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], any_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
+        let rows = list(drafts, |draft| {
+            let looked_up = (any_id || draft.resent).then(|| hex(draft.message_id));
+            let key = draft.client_message_id.as_ref().map(|id| id.as_str());
+            json!([hex(draft.conversation_id), hex(draft.sender_id), key, looked_up, draft.reply_to_id.map(hex)])
+        });
+        let rows: Vec<DraftColumns> = sqlx::query_as(DRAFT_FACTS).bind(rows).fetch_all(&mut **self).await?;
+        let ids = stored_ids(&rows);
+        let stored: Vec<StoredRow> = match ids.is_empty() {
+            true => Vec::new(),
+            false => {
+                let ids = list(&ids, |id| json!(id.simple().to_string()));
+                sqlx::query_as(STORED).bind(ids).fetch_all(&mut **self).await?
+            }
+        };
+        draft_facts(rows, stored)
+    }
+
+    async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error> {
+        let sent = list(&drafts.sent, |row| {
+            let message = &row.message;
+            let key = message.client_message_id.as_ref().map(|id| id.as_str());
+            let metadata = message.metadata.as_ref().map(|metadata| metadata.as_str());
+            json!([
+                row.position.0,
+                hex(message.conversation_id),
+                message.seq,
+                hex(message.id),
+                hex(message.sender_id),
+                row.origin,
+                message.reply_to_id.map(hex),
+                hex_bytes(&row.digest),
+                key,
+                message.content.as_str(),
+                metadata
+            ])
+        });
+        let heads = list(&drafts.heads, |(id, (seq, position))| json!([hex(*id), seq, position.0]));
+        let reads = list(&drafts.reads, |((id, user), seq)| json!([hex(*id), hex(*user), seq]));
+        for (sql, rows) in [(INSERT_MESSAGES, sent), (MOVE_HEADS, heads), (MOVE_READS, reads)] {
+            sqlx::query(sql).bind(rows).bind(now.as_micros()).execute(&mut **self).await?;
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(sql).execute(&mut **self).await?;
+        Ok(())
+    }
+}
+
+/// A JSON list of rows.
+fn list<T>(rows: impl IntoIterator<Item = T>, row: impl FnMut(T) -> Value) -> String {
+    Value::Array(rows.into_iter().map(row).collect()).to_string()
+}
+
+fn hex<K>(id: Id<K>) -> String {
+    id.uuid().simple().to_string()
+}
+
+fn hex_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
+    text
+}

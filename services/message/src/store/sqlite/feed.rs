@@ -1,0 +1,125 @@
+//! The journal read: in full, for one user, and who is to hear what.
+
+use messenger_core::{ConversationId, JournalId, Position, Result, UserId};
+use messenger_db::error;
+use sqlx::SqlitePool;
+use uuid::Uuid;
+
+use super::ids;
+use crate::{
+    model::{Followed, JournalHead, JournalPage, Missed, ReplayPage},
+    store::rows::{EntryRow, FollowColumns, MissedRow, followed, journal_page, missed_in, replay_page},
+};
+
+const JOURNAL: &str = "SELECT identity, last_position FROM journal WHERE id = 1";
+
+pub(super) async fn journal(pool: &SqlitePool) -> Result<JournalHead> {
+    let (identity, last): (Uuid, i64) = sqlx::query_as(JOURNAL).fetch_one(pool).await.map_err(error)?;
+    Ok(JournalHead { id: JournalId(identity), last: Position(last) })
+}
+
+const READ_JOURNAL: &str = "
+SELECT j.last_position, e.* FROM journal j LEFT JOIN (
+    SELECT * FROM (
+        SELECT m.position, m.conversation_id, NULL AS body, h.type, m.origin, m.id, m.seq, m.sender_id, m.content, m.created_at, m.client_message_id, m.reply_to_id, m.metadata
+        FROM message m JOIN head h ON h.conversation_id = m.conversation_id
+        WHERE m.position > $1 ORDER BY m.position LIMIT $2)
+    UNION ALL
+    SELECT * FROM (
+        SELECT c.position, c.conversation_id, c.body, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM change c WHERE c.position > $1 ORDER BY c.position LIMIT $2)
+    ORDER BY position LIMIT $2
+) e ON true WHERE j.id = 1 ORDER BY e.position";
+
+pub(super) async fn read_journal(pool: &SqlitePool, after: Position, limit: u32) -> Result<JournalPage> {
+    let query = sqlx::query_as(READ_JOURNAL).bind(after.0).bind(i64::from(limit) + 1);
+    let rows: Vec<EntryRow> = query.fetch_all(pool).await.map_err(error)?;
+    journal_page(rows, limit)
+}
+
+const FOLLOW: &str = "
+SELECT j.last_position, p.user_id, p.conversation_id FROM journal j
+LEFT JOIN (json_each($1) u JOIN membership p ON p.user_id = unhex(u.value)) ON true WHERE j.id = 1";
+
+pub(super) async fn follow(pool: &SqlitePool, users: &[UserId]) -> Result<Followed> {
+    let rows: Vec<FollowColumns> = sqlx::query_as(FOLLOW).bind(ids(users)).fetch_all(pool).await.map_err(error)?;
+    Ok(followed(rows))
+}
+
+/// Stretches of the journal that are the user's: of each conversation it takes part in what came after it joined; of
+/// each membership that ended its end, and the rest of it only if the user takes part again.
+const MISSED: &str = "
+WITH span AS MATERIALIZED (
+    SELECT p.conversation_id, max($2, p.joined_position - 1) AS low, 9223372036854775807 AS high
+    FROM membership p JOIN head h ON h.conversation_id = p.conversation_id
+    WHERE p.user_id = $1 AND h.last_position > $2
+    UNION ALL
+    SELECT d.conversation_id,
+           CASE WHEN p.user_id IS NULL THEN d.position - 1 ELSE max($2, d.joined_position - 1) END, d.position
+    FROM departure d LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.user_id
+    WHERE d.user_id = $1 AND d.position > $2
+), bounds AS (
+    SELECT s.conversation_id,
+        (SELECT seq FROM message m WHERE m.conversation_id = s.conversation_id
+         AND m.position > s.low AND m.position <= s.high ORDER BY m.position LIMIT 1) AS first_seq,
+        (SELECT seq FROM message m WHERE m.conversation_id = s.conversation_id
+         AND m.position > s.low AND m.position <= s.high ORDER BY m.position DESC LIMIT 1) AS last_seq,
+        (SELECT version FROM change c WHERE c.conversation_id = s.conversation_id
+         AND c.position > s.low AND c.position <= s.high ORDER BY c.position LIMIT 1) AS first_version,
+        (SELECT version FROM change c WHERE c.conversation_id = s.conversation_id
+         AND c.position > s.low AND c.position <= s.high ORDER BY c.position DESC LIMIT 1) AS last_version
+    FROM span s
+)
+SELECT conversation_id, first_seq, COALESCE(last_seq - first_seq + 1, 0) AS messages,
+       COALESCE(last_seq - first_seq + 1, 0) + COALESCE(last_version - first_version + 1, 0) AS entries
+FROM bounds";
+
+pub(super) async fn missed(pool: &SqlitePool, user: UserId, after: Position) -> Result<Missed> {
+    let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0);
+    let rows: Vec<MissedRow> = query.fetch_all(pool).await.map_err(error)?;
+    Ok(missed_in(rows))
+}
+
+/// The stretches of [`MISSED`], read from each only as far as the page may go.
+const REPLAY: &str = "
+WITH span AS MATERIALIZED (
+    SELECT p.conversation_id, max($2, p.joined_position - 1) AS low, 9223372036854775807 AS high
+    FROM membership p JOIN head h ON h.conversation_id = p.conversation_id
+    WHERE p.user_id = $1 AND h.last_position > $2
+      AND p.conversation_id NOT IN (SELECT unhex(value) FROM json_each($3))
+    UNION ALL
+    SELECT d.conversation_id,
+           CASE WHEN p.user_id IS NULL THEN d.position - 1 ELSE max($2, d.joined_position - 1) END, d.position
+    FROM departure d LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.user_id
+    WHERE d.user_id = $1 AND d.position > $2
+      AND (p.user_id IS NULL OR d.conversation_id NOT IN (SELECT unhex(value) FROM json_each($3)))
+)
+SELECT j.last_position, e.* FROM journal j LEFT JOIN (
+    SELECT * FROM (
+        SELECT m.position, m.conversation_id, NULL AS body, h.type, m.origin, m.id, m.seq, m.sender_id, m.content, m.created_at, m.client_message_id, m.reply_to_id, m.metadata
+        FROM span s CROSS JOIN message m ON m.position IN (
+            SELECT x.position FROM message x WHERE x.conversation_id = s.conversation_id
+            AND x.position > s.low AND x.position <= s.high ORDER BY x.position LIMIT $4)
+        JOIN head h ON h.conversation_id = m.conversation_id
+        ORDER BY m.position LIMIT $4)
+    UNION ALL
+    SELECT * FROM (
+        SELECT c.position, c.conversation_id, c.body, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM span s CROSS JOIN change c ON c.position IN (
+            SELECT x.position FROM change x WHERE x.conversation_id = s.conversation_id
+            AND x.position > s.low AND x.position <= s.high ORDER BY x.position LIMIT $4)
+        ORDER BY c.position LIMIT $4)
+    ORDER BY position LIMIT $4
+) e ON true WHERE j.id = 1 ORDER BY e.position";
+
+pub(super) async fn replay(
+    pool: &SqlitePool,
+    user: UserId,
+    after: Position,
+    excluded: &[ConversationId],
+    limit: u32,
+) -> Result<ReplayPage> {
+    let query = sqlx::query_as(REPLAY).bind(user.uuid()).bind(after.0).bind(ids(excluded)).bind(i64::from(limit) + 1);
+    let rows: Vec<EntryRow> = query.fetch_all(pool).await.map_err(error)?;
+    replay_page(rows, limit)
+}

@@ -1,0 +1,199 @@
+//! The streams of the server: events and answers as they come, in pieces a client can decode.
+
+use std::{collections::VecDeque, pin::Pin, vec};
+
+use futures_util::{Stream, stream};
+use messenger_core::{Error, JournalId, Position, Result, UserId};
+use messenger_proto::{
+    event::v1::Signal,
+    message::v1::{
+        CaughtUp, DraftOutcome, Entries, FollowRequest, FollowResponse, Heartbeat, SendMessagesRequest,
+        SendMessagesResponse, SubscribeResponse, SubscribedEntry, TaggedDraft, UserFollowed, Welcome,
+        draft_outcome::Outcome, follow_request::Command, follow_response::Event, subscribe_response::Event as Heard,
+    },
+};
+use messenger_rpc::{to_rpc_status, to_status};
+use prost::Message as _;
+use tonic::{Status, Streaming};
+
+use crate::{
+    batch::{entry_bytes, fitting, message_bytes},
+    convert,
+    feed::{Asks, Chosen, Events, Feed, FeedEvent},
+    journal::{DRAFTS_PER_BATCH_MAX, TaggedOutcomes},
+    model,
+    pipe::{Drafts, Inbound, Outcomes},
+    replay::{Subscribed, Subscription},
+};
+
+/// What a streaming call answers.
+pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The drafts of a pipe, at most a batch at a time.
+pub(crate) struct InboundDrafts {
+    requests: Streaming<SendMessagesRequest>,
+    rest: vec::IntoIter<TaggedDraft>,
+}
+
+impl InboundDrafts {
+    pub(crate) fn new(requests: Streaming<SendMessagesRequest>) -> Self {
+        Self { requests, rest: Vec::new().into_iter() }
+    }
+}
+
+impl Inbound for InboundDrafts {
+    async fn next(&mut self) -> Option<Drafts> {
+        while self.rest.len() == 0 {
+            // An error means that the caller is gone: it sends what was not answered again.
+            self.rest = self.requests.message().await.ok()??.drafts.into_iter();
+        }
+        Some(self.rest.by_ref().take(DRAFTS_PER_BATCH_MAX).map(|tagged| convert::tagged(&tagged)).collect())
+    }
+}
+
+/// The answers of a pipe.
+pub(crate) fn outcomes(outcomes: Outcomes) -> Answers<SendMessagesResponse> {
+    Box::pin(stream::unfold((outcomes, VecDeque::new()), next_outcomes))
+}
+
+type Pieces<S, T> = (S, VecDeque<T>);
+type Answer<S, T> = Option<(Result<T, Status>, Pieces<S, T>)>;
+
+async fn next_outcomes(
+    (mut outcomes, mut ready): Pieces<Outcomes, SendMessagesResponse>,
+) -> Answer<Outcomes, SendMessagesResponse> {
+    while ready.is_empty() {
+        ready = pieces_of_outcomes(&outcomes.next().await?);
+    }
+    Some((Ok(ready.pop_front()?), (outcomes, ready)))
+}
+
+fn pieces_of_outcomes(outcomes: &TaggedOutcomes) -> VecDeque<SendMessagesResponse> {
+    let bytes = |(_, outcome): &(u64, model::DraftOutcome)| outcome.as_ref().map_or(0, |ok| message_bytes(&ok.message));
+    pieces(outcomes, bytes, |piece| SendMessagesResponse { outcomes: piece.iter().map(outcome).collect() })
+}
+
+fn outcome((tag, outcome): &(u64, model::DraftOutcome)) -> DraftOutcome {
+    let outcome = match outcome {
+        Ok(stored) => Outcome::Stored(convert::stored(stored)),
+        Err(error) => Outcome::Error(to_rpc_status(error)),
+    };
+    DraftOutcome { tag: *tag, outcome: Some(outcome) }
+}
+
+fn pieces<T, P>(items: &[T], bytes: impl Fn(&T) -> usize, piece: impl Fn(&[T]) -> P) -> VecDeque<P> {
+    let mut pieces = VecDeque::with_capacity(1);
+    let mut rest = items;
+    while !rest.is_empty() {
+        let (first, others) = rest.split_at(fitting(rest, &bytes));
+        pieces.push_back(piece(first));
+        rest = others;
+    }
+    pieces
+}
+
+/// Whom a gateway asks for, until it or its follower is gone.
+pub(crate) async fn follow_asked(mut requests: Streaming<FollowRequest>, asks: Asks) {
+    loop {
+        let request = tokio::select! {
+            () = asks.ended() => return,
+            request = requests.message() => request,
+        };
+        // At its end the gateway asks for nobody else, but goes on to listen.
+        let Ok(Some(request)) = request else { return };
+        let asked = match request.command {
+            Some(Command::Add(users)) => match user_ids(&users.user_ids) {
+                Ok(users) => asks.add(&users).await,
+                Err(error) => Err(error),
+            },
+            Some(Command::Remove(users)) => match user_ids(&users.user_ids) {
+                Ok(users) => asks.remove(users).await,
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        };
+        if let Err(error) = asked {
+            return asks.end(error);
+        }
+    }
+}
+
+fn user_ids(texts: &[String]) -> Result<Vec<UserId>> {
+    texts.iter().map(|text| UserId::parse("userIds", text)).collect()
+}
+
+/// What a gateway hears.
+pub(crate) fn followed(events: Events, journal: JournalId) -> Answers<FollowResponse> {
+    let next = move |state| next_followed(state, journal);
+    Box::pin(stream::unfold((events, VecDeque::new()), next))
+}
+
+async fn next_followed(
+    (events, mut ready): Pieces<Events, FollowResponse>,
+    journal: JournalId,
+) -> Answer<Events, FollowResponse> {
+    while ready.is_empty() {
+        match events.next().await? {
+            Ok(event) => ready = pieces_of_event(event, journal),
+            Err(error) => return Some((Err(to_status(error)), (events, ready))),
+        }
+    }
+    Some((Ok(ready.pop_front()?), (events, ready)))
+}
+
+fn pieces_of_event(event: FeedEvent, journal: JournalId) -> VecDeque<FollowResponse> {
+    let event = match event {
+        FeedEvent::Entries(chosen) => return pieces_of_entries(&chosen),
+        FeedEvent::Welcome(position) => {
+            Some(Event::Welcome(Welcome { journal_id: journal.0.to_string(), position: position.0 }))
+        }
+        FeedEvent::UserFollowed { user, position, conversations } => Some(Event::UserFollowed(UserFollowed {
+            user_id: user.to_string(),
+            position: position.0,
+            conversation_ids: conversations.iter().map(ToString::to_string).collect(),
+        })),
+        FeedEvent::Signal(encoded) => Signal::decode(encoded).ok().map(Event::Signal),
+        FeedEvent::Heartbeat(position) => Some(Event::Heartbeat(Heartbeat { position: position.0 })),
+    };
+    event.map(|event| FollowResponse { event: Some(event) }).into_iter().collect()
+}
+
+fn pieces_of_entries(chosen: &Chosen) -> VecDeque<FollowResponse> {
+    let entries: Vec<_> = chosen.entries().collect();
+    let last = entries.last().map_or(Position::default(), |entry| entry.position);
+    pieces(
+        &entries,
+        |entry| entry_bytes(entry),
+        |piece| {
+            let sent = piece.last().map_or(last, |entry| entry.position);
+            let position = if sent == last { chosen.position } else { sent };
+            let entries = piece.iter().map(|entry| convert::entry(entry)).collect();
+            FollowResponse { event: Some(Event::Entries(Entries { entries, position: position.0 })) }
+        },
+    )
+}
+
+/// What a subscriber hears.
+pub(crate) fn subscribed(subscription: Subscription, feed: Feed) -> Answers<SubscribeResponse> {
+    Box::pin(stream::unfold((subscription, feed), async |(mut subscription, feed)| {
+        let answer = match subscription.next().await? {
+            Ok(heard) => heard_as_answer(heard, &feed),
+            Err(error) => Err(to_status(error)),
+        };
+        Some((answer, (subscription, feed)))
+    }))
+}
+
+fn heard_as_answer(heard: Subscribed, feed: &Feed) -> Result<SubscribeResponse, Status> {
+    let event = match heard {
+        Subscribed::Entry(entry) => Heard::Entry(SubscribedEntry {
+            cursor: feed.cursor(entry.position).encode(),
+            entry: Some(convert::entry(&entry)),
+        }),
+        Subscribed::CaughtUp(position) => Heard::CaughtUp(CaughtUp { cursor: feed.cursor(position).encode() }),
+        Subscribed::Signal(encoded) => {
+            Heard::Signal(Signal::decode(encoded).map_err(|error| to_status(Error::internal(error)))?)
+        }
+    };
+    Ok(SubscribeResponse { event: Some(event) })
+}

@@ -1,0 +1,336 @@
+//! Message processes of one journal, and what clients do with them.
+
+use std::{env, str::FromStr as _, sync::Arc, time::Duration};
+
+use messenger_core::{Clock, ConversationId, Id, MessageId, SystemClock, UserId};
+use messenger_db::Location;
+use messenger_identity::{TokenRules, Verifier};
+use messenger_message::{BusLocation, Messages, Peers, build, open_bus, open_store};
+use messenger_proto::{
+    conversation::v1::conversation_service_client::ConversationServiceClient,
+    event::v1::{
+        Conversation, ConversationChanged, ConversationCreated, ConversationType, Entry, Message, Participant,
+        ParticipantRemoved, ParticipantsAdded, Role, conversation_changed::Change, entry::Fact,
+    },
+    message::v1::{
+        AppendChangesRequest, Draft, FollowRequest, FollowResponse, FollowUsers, SendMessageRequest, TaggedDraft,
+        UserFollowed, draft::Target, follow_request::Command, follow_response::Event,
+        message_service_client::MessageServiceClient,
+    },
+};
+use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, ServiceCredential, request_as};
+use messenger_telemetry::Shutdown;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, service::Routes};
+use uuid::Uuid;
+
+pub type Client = MessageServiceClient<RpcChannel>;
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+pub fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} must be set to run these tests"))
+}
+
+/// Where one journal is kept. Processes are in process on SQLite, behind TCP on PostgreSQL.
+pub struct World {
+    place: Place,
+    pub credential: ServiceCredential,
+}
+
+enum Place {
+    Folder(TempDir),
+    Database(String),
+}
+
+/// One message process.
+pub struct Process {
+    pub client: Client,
+    pub shutdown: Shutdown,
+    /// Where it listens, if it does.
+    pub url: Option<String>,
+}
+
+impl World {
+    pub fn sqlite() -> Self {
+        Self::at(Place::Folder(TempDir::new().expect("a folder")))
+    }
+
+    pub async fn postgres() -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let mut server = administrate().await;
+        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+        sqlx::query(create).execute(&mut server).await.expect("a database");
+        Self::at(Place::Database(name))
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, credential: ServiceCredential::random().expect("random") }
+    }
+
+    pub fn database_url(&self) -> String {
+        match &self.place {
+            Place::Database(name) => {
+                let url = variable("MESSENGER_TEST_POSTGRES_URL");
+                format!("{}/{name}", url.rsplit_once('/').expect("a database in the URL").0)
+            }
+            Place::Folder(_) => panic!("no database"),
+        }
+    }
+
+    pub fn location(&self) -> Location {
+        match &self.place {
+            Place::Folder(folder) => Location::Sqlite(folder.path().to_owned()),
+            Place::Database(_) => Location::Postgres(self.database_url()),
+        }
+    }
+
+    /// A process without a conversation service.
+    pub async fn process(&self) -> Process {
+        self.process_on(BusLocation::Local).await
+    }
+
+    pub async fn process_on(&self, bus: BusLocation) -> Process {
+        let (conversation, _) = RpcChannel::in_process(self.credential.clone());
+        let shutdown = Shutdown::new();
+        let messages = self.messages(bus, conversation, &shutdown).await;
+        let verifier = Arc::new(Verifier::new(TokenRules::default(), Arc::new(SystemClock)));
+        let routes = messages.routes(ServerAuth { verifier, credential: self.credential.clone() });
+        self.serve(routes, shutdown).await
+    }
+
+    pub async fn messages(&self, bus: BusLocation, conversation: RpcChannel, shutdown: &Shutdown) -> Messages {
+        let store = open_store(&self.location()).await.expect("a store");
+        let bus = open_bus(&bus, store.journal().await.expect("a journal").id).expect("a bus");
+        let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
+        build(store, bus, peers, Arc::new(SystemClock), shutdown).await.expect("the service")
+    }
+
+    pub async fn serve(&self, routes: Routes, shutdown: Shutdown) -> Process {
+        match &self.place {
+            Place::Folder(_) => {
+                let (channel, slot) = RpcChannel::in_process(self.credential.clone());
+                slot.fill(routes);
+                Process { client: MessageServiceClient::new(channel), shutdown, url: None }
+            }
+            Place::Database(_) => {
+                let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+                let url = format!("http://{}", listener.local_addr().expect("bound"));
+                let health = HealthReporter::new(&[]).await;
+                shutdown.spawn(messenger_rpc::serve(listener, routes, shutdown.token.clone(), health));
+                let channel = RpcChannel::remote(&url, self.credential.clone()).expect("a URL");
+                Process { client: MessageServiceClient::new(channel), shutdown, url: Some(url) }
+            }
+        }
+    }
+
+    pub async fn end(self) {
+        if let Place::Database(name) = self.place {
+            let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+            sqlx::query(drop).execute(&mut administrate().await).await.expect("dropped");
+        }
+    }
+}
+
+async fn administrate() -> PgConnection {
+    let url = variable("MESSENGER_TEST_POSTGRES_URL");
+    let options = PgConnectOptions::from_str(&url).expect("a PostgreSQL URL");
+    PgConnection::connect_with(&options).await.expect("MESSENGER_TEST_POSTGRES_URL names a server that is there")
+}
+
+pub fn new_id<K>() -> Id<K> {
+    Id::new(SystemClock.now())
+}
+
+/// A group of the test's own making, as conversation would send it.
+pub struct Group {
+    pub id: ConversationId,
+    pub members: Vec<UserId>,
+    pub is_restricted: bool,
+    version: i64,
+}
+
+impl Group {
+    /// The first of its `members` is ADMIN.
+    pub async fn create(client: &mut Client, members: &[UserId]) -> Self {
+        let mut group = Self { id: new_id(), members: members.to_vec(), is_restricted: false, version: 0 };
+        let participants = members.iter().enumerate().map(|(n, user)| group.participant(*user, n == 0)).collect();
+        group.change(client, Change::Created(ConversationCreated { participants })).await;
+        group
+    }
+
+    /// One made before, to send to.
+    pub fn known(id: ConversationId, members: Vec<UserId>) -> Self {
+        Self { id, members, is_restricted: false, version: 0 }
+    }
+
+    pub async fn add(&mut self, client: &mut Client, user: UserId) {
+        self.members.push(user);
+        let participants = vec![self.participant(user, false)];
+        self.change(client, Change::ParticipantsAdded(ParticipantsAdded { participants })).await;
+    }
+
+    pub async fn remove(&mut self, client: &mut Client, user: UserId) {
+        self.members.retain(|member| *member != user);
+        let removed = ParticipantRemoved { user_id: user.to_string(), removed_by: user.to_string() };
+        self.change(client, Change::ParticipantRemoved(removed)).await;
+    }
+
+    fn participant(&self, user: UserId, is_admin: bool) -> Participant {
+        let role = if is_admin { Role::Admin } else { Role::Member };
+        Participant {
+            id: Uuid::new_v4().to_string(),
+            user_id: user.to_string(),
+            conversation_id: self.id.to_string(),
+            role: role.into(),
+            joined_at: Some(messenger_rpc::timestamp(SystemClock.now())),
+        }
+    }
+
+    async fn change(&mut self, client: &mut Client, change: Change) {
+        self.version += 1;
+        let conversation = Conversation {
+            id: self.id.to_string(),
+            r#type: ConversationType::Group.into(),
+            name: "a group".to_owned(),
+            is_restricted: self.is_restricted,
+            created_at: Some(messenger_rpc::timestamp(SystemClock.now())),
+            participant_count: self.members.len() as i64,
+            version: self.version,
+        };
+        let changed = ConversationChanged { conversation: Some(conversation), change: Some(change) };
+        let answer = client.append_changes(AppendChangesRequest { changes: vec![changed] }).await.expect("appended");
+        assert_eq!(answer.into_inner().version, self.version);
+    }
+
+    pub fn draft(&self, content: &str) -> Draft {
+        Draft {
+            target: Some(Target::ConversationId(self.id.to_string())),
+            content: content.to_owned(),
+            ..Draft::default()
+        }
+    }
+
+    pub async fn send(&self, client: &mut Client, sender: UserId, content: &str) -> Message {
+        let request = request_as(sender, SendMessageRequest { draft: Some(self.draft(content)) });
+        client.send_message(request).await.expect("sent").into_inner().message.expect("a message")
+    }
+}
+
+pub fn tagged(tag: u64, sender: UserId, draft: Draft) -> TaggedDraft {
+    let message_id = new_id::<messenger_core::id::Message>() as MessageId;
+    TaggedDraft {
+        tag,
+        sender_id: sender.to_string(),
+        draft: Some(draft),
+        message_id: message_id.to_string(),
+        resent: false,
+        origin: 0,
+    }
+}
+
+/// One who follows, as a gateway does.
+pub struct Listener {
+    pub requests: mpsc::Sender<FollowRequest>,
+    pub responses: Streaming<FollowResponse>,
+    pub journal: String,
+    pub position: i64,
+    /// Entries that came before they were asked for.
+    early: std::collections::VecDeque<Entry>,
+}
+
+impl Listener {
+    pub async fn open(client: &mut Client) -> Self {
+        let (requests, receiver) = mpsc::channel(16);
+        let responses = client.follow(ReceiverStream::new(receiver)).await.expect("followed").into_inner();
+        let mut listener = Self { requests, responses, journal: String::new(), position: 0, early: Default::default() };
+        let Event::Welcome(welcome) = listener.event().await else { panic!("first a welcome") };
+        (listener.journal, listener.position) = (welcome.journal_id, welcome.position);
+        listener
+    }
+
+    pub async fn of(client: &mut Client, users: &[UserId]) -> Self {
+        let mut listener = Self::open(client).await;
+        for user in users {
+            listener.follow(*user).await;
+        }
+        listener
+    }
+
+    pub async fn event(&mut self) -> Event {
+        let response = timeout(PATIENCE, self.responses.message()).await.expect("in time").expect("no error");
+        response.expect("not the end").event.expect("an event")
+    }
+
+    pub async fn ask(&self, command: fn(FollowUsers) -> Command, user_ids: Vec<String>) {
+        let command = Some(command(FollowUsers { user_ids }));
+        self.requests.send(FollowRequest { command }).await.expect("the stream is open");
+    }
+
+    pub async fn follow(&mut self, user: UserId) -> UserFollowed {
+        self.ask(Command::Add, vec![user.to_string()]).await;
+        loop {
+            match self.event().await {
+                Event::UserFollowed(followed) => return followed,
+                Event::Entries(entries) => self.keep(entries.entries, entries.position),
+                _ => {}
+            }
+        }
+    }
+
+    fn keep(&mut self, entries: Vec<Entry>, position: i64) {
+        for entry in &entries {
+            assert!(entry.position > self.position, "positions rise");
+            self.position = entry.position;
+        }
+        assert!(position >= self.position);
+        self.early.extend(entries);
+    }
+
+    pub async fn entry(&mut self) -> Entry {
+        loop {
+            if let Some(entry) = self.early.pop_front() {
+                return entry;
+            }
+            if let Event::Entries(entries) = self.event().await {
+                self.keep(entries.entries, entries.position);
+            }
+        }
+    }
+
+    pub async fn message(&mut self) -> Message {
+        message_of(self.entry().await).expect("a message")
+    }
+
+    /// Everything up to a position was heard.
+    pub async fn rest_up_to(&mut self, position: i64) -> Vec<Entry> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut heard = self.position.max(0);
+        while heard < position {
+            assert!(Instant::now() < deadline, "the feed gets to {position}");
+            match self.event().await {
+                Event::Entries(entries) => {
+                    heard = entries.position;
+                    self.keep(entries.entries, entries.position);
+                }
+                Event::Heartbeat(heartbeat) => heard = heartbeat.position,
+                _ => {}
+            }
+        }
+        self.early.drain(..).collect()
+    }
+}
+
+pub fn message_of(entry: Entry) -> Option<Message> {
+    match entry.fact? {
+        Fact::MessageSent(sent) => sent.message,
+        Fact::ConversationChanged(_) => None,
+    }
+}

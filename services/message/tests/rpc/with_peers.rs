@@ -1,0 +1,125 @@
+//! With the real auth and conversation beside it: the first message of two users makes their conversation.
+
+use std::sync::Arc;
+
+use messenger_core::{ErrorKind, SystemClock, UserId};
+use messenger_message::BusLocation;
+use messenger_proto::{
+    auth::v1::{RegisterRequest, auth_service_client::AuthServiceClient},
+    message::v1::{
+        Draft, FollowRequest, ListConversationsRequest, SendMessageRequest, SendMessagesRequest, draft::Target,
+        draft_outcome::Outcome, message_service_client::MessageServiceClient,
+    },
+};
+use messenger_rpc::{RpcChannel, ServerAuth, from_rpc_status, from_status, request_as};
+use messenger_telemetry::Shutdown;
+use tonic::{Request, transport::Endpoint};
+
+use crate::{
+    pipe::{Pipe, stored},
+    support::{Listener, Process, World, message_of, new_id, tagged},
+};
+
+/// The three services, connected in process.
+struct Services {
+    auth: AuthServiceClient<RpcChannel>,
+    message: Process,
+}
+
+async fn start(world: &World) -> Services {
+    let shutdown = Shutdown::new();
+    let clock = Arc::new(SystemClock);
+    let (channel, slot) = RpcChannel::in_process(world.credential.clone());
+    let store = messenger_auth::open_store(&world.location()).await.expect("a store");
+    let auth = messenger_auth::build(&Default::default(), store, clock.clone()).await.expect("auth");
+    auth.start(&shutdown);
+    let peers = messenger_conversation::Peers {
+        auth: AuthServiceClient::new(channel.clone()),
+        message: MessageServiceClient::new(channel.clone()),
+    };
+    let store = messenger_conversation::open_store(&world.location()).await.expect("a store");
+    let conversation = messenger_conversation::build(store, peers, clock);
+    conversation.start(&shutdown);
+    let messages = world.messages(BusLocation::Local, channel.clone(), &shutdown).await;
+    let server_auth = ServerAuth { verifier: auth.verifier(), credential: world.credential.clone() };
+    let routes = messenger_rpc::routes(server_auth, |routes| {
+        auth.add_to(routes, &shutdown);
+        conversation.add_to(routes);
+        messages.add_to(routes);
+    });
+    slot.fill(routes.clone());
+    Services { auth: AuthServiceClient::new(channel), message: world.serve(routes, shutdown).await }
+}
+
+impl Services {
+    /// A new user and its access token.
+    async fn register(&mut self, name: &str) -> (UserId, String) {
+        let request = RegisterRequest {
+            email: format!("{name}@example.org"),
+            password: "correct horse".to_owned(),
+            full_name: name.to_owned(),
+            designation: "tester".to_owned(),
+            user_agent: String::new(),
+        };
+        let answer = self.auth.register(request).await.expect("registered").into_inner();
+        let id = UserId::parse("id", &answer.user.expect("a user").id).expect("a UUID");
+        (id, answer.tokens.expect("tokens").access_token)
+    }
+}
+
+fn to(receiver: UserId, content: &str) -> Draft {
+    let target = Some(Target::ReceiverId(receiver.to_string()));
+    Draft { target, content: content.to_owned(), ..Draft::default() }
+}
+
+pub async fn a_first_message_makes_the_conversation(world: &World) {
+    const DRAFTS: u64 = 300;
+    let mut services = start(world).await;
+    let (ann, token) = services.register("ann").await;
+    let (bob, _) = services.register("bob").await;
+    let nobody: UserId = new_id();
+    let mut listener = Listener::of(&mut services.message.client, &[bob]).await;
+
+    let mut pipe = Pipe::open(&mut services.message.client).await;
+    let drafts: Vec<_> = (0..DRAFTS).map(|tag| tagged(tag, ann, to(bob, &tag.to_string()))).collect();
+    pipe.send(vec![tagged(DRAFTS, ann, to(nobody, "hello?"))]).await;
+    for drafts in drafts.chunks(7) {
+        pipe.send(drafts.to_vec()).await;
+    }
+    let outcomes = pipe.outcomes(DRAFTS as usize + 1).await;
+    for tag in 0..DRAFTS {
+        assert_eq!(stored(&outcomes[&tag]).1, tag as i64 + 1, "in the order they were sent");
+    }
+    let Outcome::Error(status) = &outcomes[&DRAFTS] else { panic!("nobody cannot be written to") };
+    assert_eq!(from_rpc_status(status).kind(), ErrorKind::NotFound);
+
+    assert!(message_of(listener.entry().await).is_none(), "first the conversation");
+    for n in 0..DRAFTS {
+        assert_eq!(listener.message().await.content, n.to_string());
+    }
+    let answer = SendMessageRequest { draft: Some(to(ann, "yes")) };
+    let answer = services.message.client.send_message(request_as(bob, answer)).await.expect("sent").into_inner();
+    let answer = answer.message.expect("a message");
+    assert_eq!(answer.seq, DRAFTS as i64 + 1, "the other way it is the same conversation");
+    as_end_user(&services.message, &token, answer.conversation_id).await;
+}
+
+/// A user with its own token reads what is its own, and may not do what is for services.
+async fn as_end_user(process: &Process, token: &str, conversation: String) {
+    let Some(url) = &process.url else { return };
+    let channel = Endpoint::from_shared(url.clone()).expect("a URL").connect().await.expect("connects");
+    let mut client = MessageServiceClient::new(channel);
+    let bearer = format!("Bearer {token}").parse::<tonic::metadata::MetadataValue<_>>().expect("ASCII");
+    fn with<T>(message: T, bearer: &tonic::metadata::MetadataValue<tonic::metadata::Ascii>) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", bearer.clone());
+        request
+    }
+    let list = with(ListConversationsRequest::default(), &bearer);
+    let page = client.list_conversations(list).await.expect("a page").into_inner();
+    assert_eq!(page.conversations[0].conversation_id, conversation);
+    let follow = client.follow(with(tokio_stream::iter(Vec::<FollowRequest>::new()), &bearer)).await;
+    assert_eq!(from_status(&follow.expect_err("for services")).kind(), ErrorKind::Forbidden);
+    let pipe = client.send_messages(with(tokio_stream::iter(Vec::<SendMessagesRequest>::new()), &bearer)).await;
+    assert_eq!(from_status(&pipe.expect_err("for services")).kind(), ErrorKind::Forbidden);
+}

@@ -1,0 +1,100 @@
+//! What happens when the database refuses or goes away.
+
+use messenger_core::ErrorKind;
+use messenger_message::model::{Batch, ResolvedDraft};
+use sqlx::Connection as _;
+
+use crate::support::{Place, Talk, append, at, group, journal, message_id, send, seqs, users};
+
+pub async fn a_refused_row_leaves_its_neighbours(place: Place) {
+    let store = place.open().await;
+    let [ann] = users();
+    let talk = group(&store, &[ann]).await;
+    place
+        .execute(
+            "ALTER TABLE message ADD CONSTRAINT poison CHECK (content <> 'poison')",
+            "CREATE TRIGGER poison BEFORE INSERT ON message WHEN NEW.content = 'poison'
+             BEGIN SELECT RAISE(ABORT, 'poison'); END",
+        )
+        .await;
+    let mut other = Talk::group();
+    let content = |n| if n == 3 || n == 10 { "poison" } else { "good" };
+    let drafts: Vec<_> = (0..13).map(|n| talk.draft(ann, content(n))).collect();
+    let ids: Vec<_> = drafts.iter().map(|draft| draft.message_id).collect();
+    let appended = append(&store, vec![other.create(&[ann])], drafts).await;
+    assert_eq!(appended.changes[0].as_ref().expect("held"), &1);
+    let mut expected: Vec<_> = (1..=11).map(Ok).collect();
+    expected.insert(3, Err(ErrorKind::Internal));
+    expected.insert(10, Err(ErrorKind::Internal));
+    assert_eq!(seqs(&appended.drafts), expected);
+
+    let entries = journal(&store).await;
+    assert_eq!(entries[1..], appended.entries);
+    let stored: Vec<_> = entries.iter().filter_map(message_id).collect();
+    let good: Vec<_> = (0..13).filter(|n| content(*n) == "good").map(|n| ids[n as usize]).collect();
+    assert_eq!(stored, good);
+    // The writer goes on as before.
+    assert_eq!(seqs(&append(&store, vec![], vec![talk.draft(ann, "good")]).await.drafts), [Ok(12)]);
+    let alone = append(&store, vec![], vec![talk.draft(ann, "poison")]).await;
+    assert_eq!((seqs(&alone.drafts), alone.last), (vec![Err(ErrorKind::Internal)], alone.previous));
+}
+
+pub async fn a_taken_message_id_is_a_repeat(place: Place) {
+    let store = place.open().await;
+    let [ann, bob] = users();
+    let talk = group(&store, &[ann, bob]).await;
+    let first = talk.draft(ann, "a");
+    send(&store, first.clone()).await.expect("stored");
+    // Nobody said that these were sent before.
+    let stolen = ResolvedDraft { sender_id: bob, ..first.clone() };
+    let appended = append(&store, vec![], vec![talk.draft(ann, "b"), first, stolen, talk.draft(bob, "c")]).await;
+    let reused = Err(ErrorKind::IdempotencyKeyReused);
+    assert_eq!(seqs(&appended.drafts), [Ok(2), Ok(1), reused, Ok(3)]);
+    assert!(appended.drafts[1].as_ref().expect("repeated").repeated);
+    assert_eq!(journal(&store).await.len(), 4);
+}
+
+const KILL: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+
+pub async fn a_killed_session_is_unavailable_once(place: Place) {
+    let store = place.open().await;
+    let [ann] = users();
+    let talk = group(&store, &[ann]).await;
+    sqlx::query(KILL).fetch_all(&mut place.postgres().await).await.expect("killed");
+    let batch = Batch { changes: vec![], drafts: vec![talk.draft(ann, "lost")] };
+    let error = store.append(batch, at(1)).await.expect_err("the session is gone");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(send(&store, talk.draft(ann, "next")).await.expect("stored").message.seq, 1);
+}
+
+/// Killed after its rows were written, while it waits on one of them, before the commit.
+pub async fn a_session_killed_under_the_lock_stores_nothing(place: Place) {
+    let (store, other) = (place.open().await, place.open().await);
+    let [ann, bob] = users();
+    let talk = group(&store, &[ann, bob]).await;
+    let mut watcher = place.postgres().await;
+    let mut holder = place.postgres().await;
+    let mut row = holder.begin().await.expect("begins");
+    let hold = "UPDATE membership SET role = role WHERE user_id = $1";
+    sqlx::query(hold).bind(ann.uuid()).execute(&mut *row).await.expect("held");
+    let draft = talk.keyed(ann, "a", "k");
+    let batch = Batch { changes: vec![], drafts: vec![draft.clone()] };
+    let appending = tokio::spawn({
+        let store = store.clone();
+        async move { store.append(batch, at(1)).await }
+    });
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let pid: i32 = loop {
+        match sqlx::query_scalar(waiting).fetch_optional(&mut watcher).await.expect("reads") {
+            Some(pid) => break pid,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    sqlx::query("SELECT pg_terminate_backend($1, 5000)").bind(pid).execute(&mut watcher).await.expect("killed");
+    let error = appending.await.expect("answers").expect_err("the session is gone");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    row.rollback().await.expect("released");
+    assert_eq!(journal(&other).await.len(), 1);
+    assert_eq!(send(&store, draft).await.expect("stored").message.seq, 1);
+}

@@ -1,0 +1,215 @@
+//! Databases of a test's own, and short words for what is appended.
+
+use std::{future::Future, path::PathBuf, sync::Arc};
+
+use messenger_core::{
+    ClientMessageId, Content, ConversationId, ConversationType, ErrorKind, Id, MessageId, Role, Timestamp, UserId,
+    page::PageSize,
+};
+use messenger_message::{
+    model::{Appended, Batch, Change, ChangeSet, DraftOutcome, Effect, Entry, Fact, ResolvedDraft},
+    store::{PostgresStore, SqliteStore, Store},
+};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use uuid::Uuid;
+
+/// Where a test's store is; it may be opened any number of times.
+#[derive(Clone)]
+pub enum Place {
+    Postgres(String),
+    Sqlite(PathBuf),
+}
+
+impl Place {
+    pub async fn open(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Postgres(url) => Arc::new(PostgresStore::open(url, 4).await.expect("opens")),
+            Self::Sqlite(file) => Arc::new(SqliteStore::open(file).await.expect("opens")),
+        }
+    }
+
+    /// A connection beside the store's, in its schema.
+    pub async fn postgres(&self) -> PgConnection {
+        let Self::Postgres(url) = self else { panic!("only for PostgreSQL") };
+        let mut connection = PgConnection::connect(url).await.expect("connects");
+        sqlx::query("SET search_path = message").execute(&mut connection).await.expect("set");
+        connection
+    }
+
+    pub async fn execute(&self, postgres: &'static str, sqlite: &'static str) {
+        match self {
+            Self::Postgres(_) => {
+                sqlx::query(postgres).execute(&mut self.postgres().await).await.expect("runs");
+            }
+            Self::Sqlite(file) => {
+                let mut connection =
+                    SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.expect("connects");
+                sqlx::query(sqlite).execute(&mut connection).await.expect("runs");
+            }
+        }
+    }
+}
+
+pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Place) -> F) {
+    let folder = tempfile::tempdir().expect("a folder");
+    test(Place::Sqlite(folder.path().join("message.db"))).await;
+}
+
+pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Place) -> F) {
+    let server = std::env::var("MESSENGER_TEST_POSTGRES_URL")
+        .expect("MESSENGER_TEST_POSTGRES_URL must be the URL of a PostgreSQL superuser");
+    let name = format!("test_{}", Uuid::new_v4().simple());
+    let mut admin = PgConnection::connect(&server).await.expect("the test server answers");
+    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("created");
+    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
+    let outcome = tokio::spawn(test(Place::Postgres(format!("{base}/{name}")))).await;
+    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+    sqlx::query(AssertSqlSafe(drop)).execute(&mut admin).await.expect("dropped");
+    if let Err(error) = outcome {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+pub fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+pub fn new_id<K>() -> Id<K> {
+    Id::from_uuid(Uuid::new_v4())
+}
+
+pub fn users<const N: usize>() -> [UserId; N] {
+    std::array::from_fn(|_| new_id())
+}
+
+pub fn rows(rows: i32) -> PageSize {
+    PageSize::new(rows).expect("a size")
+}
+
+/// A conversation as the conversation context keeps it.
+#[derive(Clone)]
+pub struct Talk {
+    pub id: ConversationId,
+    pub conversation_type: ConversationType,
+    pub is_restricted: bool,
+    pub version: i64,
+    pub participants: i64,
+}
+
+impl Talk {
+    pub fn group() -> Self {
+        let conversation_type = ConversationType::Group;
+        Self { id: new_id(), conversation_type, is_restricted: false, version: 0, participants: 0 }
+    }
+
+    pub fn p2p() -> Self {
+        Self { conversation_type: ConversationType::P2p, ..Self::group() }
+    }
+
+    /// The first user is ADMIN.
+    pub fn create(&mut self, users: &[UserId]) -> ChangeSet {
+        let role = |index| if index == 0 { Role::Admin } else { Role::Member };
+        let joining = users.iter().enumerate().map(|(index, &user)| (user, role(index))).collect();
+        self.change(Effect::Join(joining))
+    }
+
+    pub fn join(&mut self, user: UserId) -> ChangeSet {
+        self.change(Effect::Join(vec![(user, Role::Member)]))
+    }
+
+    pub fn leave(&mut self, user: UserId) -> ChangeSet {
+        self.change(Effect::Leave(user))
+    }
+
+    pub fn role(&mut self, user: UserId, role: Role) -> ChangeSet {
+        self.change(Effect::Role(user, role))
+    }
+
+    pub fn restrict(&mut self, is_restricted: bool) -> ChangeSet {
+        self.is_restricted = is_restricted;
+        self.change(Effect::None)
+    }
+
+    fn change(&mut self, effect: Effect) -> ChangeSet {
+        self.version += 1;
+        self.participants += match &effect {
+            Effect::Join(users) => users.len() as i64,
+            Effect::Leave(_) => -1,
+            Effect::Role(..) | Effect::None => 0,
+        };
+        ChangeSet(vec![Change {
+            conversation_id: self.id,
+            conversation_type: self.conversation_type,
+            is_restricted: self.is_restricted,
+            participant_count: self.participants,
+            version: self.version,
+            effect,
+            body: format!("{} version {}", self.id, self.version).into(),
+        }])
+    }
+
+    pub fn draft(&self, sender: UserId, content: &str) -> ResolvedDraft {
+        ResolvedDraft {
+            message_id: new_id(),
+            conversation_id: self.id,
+            group_only: false,
+            sender_id: sender,
+            content: Content::new(content).expect("content"),
+            client_message_id: None,
+            reply_to_id: None,
+            metadata: None,
+            resent: false,
+            origin: 0,
+        }
+    }
+
+    pub fn keyed(&self, sender: UserId, content: &str, key: &str) -> ResolvedDraft {
+        let key = ClientMessageId::new(key).expect("a key");
+        ResolvedDraft { client_message_id: Some(key), ..self.draft(sender, content) }
+    }
+}
+
+/// Appends a batch that is expected to be committed.
+pub async fn append(store: &Arc<dyn Store>, changes: Vec<ChangeSet>, drafts: Vec<ResolvedDraft>) -> Appended {
+    store.append(Batch { changes, drafts }, at(1_000)).await.expect("committed")
+}
+
+/// A new group of these users; the first is ADMIN.
+pub async fn group(store: &Arc<dyn Store>, users: &[UserId]) -> Talk {
+    let mut talk = Talk::group();
+    append(store, vec![talk.create(users)], vec![]).await;
+    talk
+}
+
+/// Sends one message.
+pub async fn send(store: &Arc<dyn Store>, draft: ResolvedDraft) -> DraftOutcome {
+    append(store, vec![], vec![draft]).await.drafts.remove(0)
+}
+
+pub fn seqs(outcomes: &[DraftOutcome]) -> Vec<Result<i64, ErrorKind>> {
+    let seq = |outcome: &DraftOutcome| match outcome {
+        Ok(stored) => Ok(stored.message.seq),
+        Err(error) => Err(error.kind()),
+    };
+    outcomes.iter().map(seq).collect()
+}
+
+/// The whole journal.
+pub async fn journal(store: &Arc<dyn Store>) -> Vec<Entry> {
+    let (mut entries, mut after) = (Vec::new(), Default::default());
+    loop {
+        let page = store.read_journal(after, 7).await.expect("reads");
+        entries.extend(page.entries);
+        after = page.complete_to;
+        if !page.has_more {
+            return entries;
+        }
+    }
+}
+
+pub fn message_id(entry: &Entry) -> Option<MessageId> {
+    match &entry.fact {
+        Fact::MessageSent { message, .. } => Some(message.id),
+        Fact::ConversationChanged(_) => None,
+    }
+}

@@ -1,0 +1,159 @@
+//! Several processes append to one journal: rights, numbers and times hold between them.
+
+use std::{collections::HashMap, sync::Arc};
+
+use messenger_core::{ErrorKind, Role, Timestamp, UserId};
+use messenger_message::{
+    model::{Batch, ChangeSet, Effect, Fact, ResolvedDraft},
+    policy::may_post,
+    store::Store,
+};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::support::{Place, Talk, append, at, group, journal, seqs, users};
+
+/// One writer sends for an admin, a member and one who comes and goes, without a pause; the other one changes their
+/// rights. Then the journal is read in order: every message must have been allowed where it stands.
+pub async fn rights_hold_between_two_writers(place: Place) {
+    let (sender, changer) = (place.open().await, place.open().await);
+    let [owner, admin, guest] = users();
+    let mut talk = Talk::group();
+    let mut sets = vec![talk.create(&[owner, admin, guest])];
+    append(&changer, sets.clone(), vec![]).await;
+
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let sending = {
+        let (done, talk) = (done.clone(), talk.clone());
+        tokio::spawn(async move {
+            let (mut stored, mut refused) = (0, 0);
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let drafts = [owner, admin, guest, admin].map(|user| talk.draft(user, "said")).to_vec();
+                for outcome in append(&sender, vec![], drafts).await.drafts {
+                    *(if outcome.is_ok() { &mut stored } else { &mut refused }) += 1;
+                }
+            }
+            (stored, refused)
+        })
+    };
+    for round in 0..60 {
+        let set = match round % 6 {
+            0 => talk.leave(guest),
+            1 => talk.role(admin, Role::Member),
+            2 => talk.restrict(true),
+            3 => talk.join(guest),
+            4 => talk.role(admin, Role::Admin),
+            _ => talk.restrict(false),
+        };
+        append(&changer, vec![set.clone()], vec![]).await;
+        sets.push(set);
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (stored, refused) = sending.await.expect("sends");
+    assert!(stored > 20 && refused > 20, "the writers met: {stored} stored, {refused} refused");
+    assert_eq!(check_rights(&changer, &sets).await, stored);
+}
+
+/// Counts the messages, each of them allowed by the changes before it.
+async fn check_rights(store: &Arc<dyn Store>, sets: &[ChangeSet]) -> i64 {
+    let changes: HashMap<_, _> = sets.iter().flat_map(|set| &set.0).map(|change| (&change.body, change)).collect();
+    let mut roles: HashMap<UserId, Role> = HashMap::new();
+    let (mut is_restricted, mut messages) = (false, 0);
+    for entry in journal(store).await {
+        match entry.fact {
+            Fact::ConversationChanged(body) => {
+                let change = changes[&body];
+                is_restricted = change.is_restricted;
+                match &change.effect {
+                    Effect::None => {}
+                    Effect::Join(users) => roles.extend(users.iter().copied()),
+                    Effect::Role(user, role) => _ = roles.insert(*user, *role),
+                    Effect::Leave(user) => _ = roles.remove(user),
+                }
+            }
+            Fact::MessageSent { message, .. } => {
+                let role = roles.get(&message.sender_id).expect("the sender takes part at this position");
+                assert!(may_post(*role, is_restricted), "position {} is against the rights", entry.position);
+                messages += 1;
+                assert_eq!(message.seq, messages);
+            }
+        }
+    }
+    messages
+}
+
+/// Both send to the same conversations, repeat each other's keys, and have clocks that jump.
+pub async fn numbers_hold_between_two_writers(place: Place) {
+    let stores = [place.open().await, place.open().await];
+    let [ann, bob] = users();
+    let talks = [group(&stores[0], &[ann, bob]).await, group(&stores[0], &[ann, bob]).await];
+    let writing = stores.clone().into_iter().enumerate().map(|(writer, store)| {
+        let talks = talks.clone();
+        tokio::spawn(async move {
+            let mut spans = Vec::new();
+            for round in 0..40_usize {
+                let draft = |n: usize| talks[n % 2].keyed(ann, "shared", &format!("{round}-{n}"));
+                let mut drafts: Vec<ResolvedDraft> = (0..4).map(draft).collect();
+                drafts.push(talks[round % 2].draft(bob, "own"));
+                let now = at(((round * 7_919 + writer * 104_729) % 1_000) as i64);
+                let appended = store.append(Batch { changes: vec![], drafts }, now).await.expect("committed");
+                assert!(appended.drafts.iter().all(Result::is_ok));
+                spans.push((appended.previous, appended.last));
+            }
+            spans
+        })
+    });
+    let mut spans = Vec::new();
+    for task in writing.collect::<Vec<_>>() {
+        spans.extend(task.await.expect("writes"));
+    }
+    spans.sort();
+    assert!(spans.windows(2).all(|pair| pair[0].1 == pair[1].0), "each commit has a stretch of the journal to itself");
+
+    let mut last: HashMap<_, i64> = HashMap::new();
+    let mut time = Timestamp::from_micros(i64::MIN);
+    let mut messages = 0;
+    for entry in journal(&stores[1]).await {
+        let Fact::MessageSent { message, .. } = entry.fact else { continue };
+        let seq = last.entry(message.conversation_id).or_default();
+        assert_eq!(message.seq, *seq + 1);
+        assert!(message.created_at >= time);
+        (*seq, time, messages) = (message.seq, message.created_at, messages + 1);
+    }
+    assert_eq!(messages, 40 * 4 + 2 * 40);
+}
+
+/// The order of the statements, without chance: a removal and then a message wait for the lock; the message's facts
+/// must be those of after the removal.
+pub async fn a_waiting_append_sees_what_it_waited_for(place: Place) {
+    let (first, second) = (place.open().await, place.open().await);
+    let [ann, bob] = users();
+    let mut talk = group(&first, &[ann, bob]).await;
+    // Both have their connection and plans already.
+    append(&first, vec![], vec![talk.draft(bob, "a")]).await;
+    append(&second, vec![], vec![talk.draft(bob, "b")]).await;
+
+    let mut holder = place.postgres().await;
+    let mut watcher = place.postgres().await;
+    let mut lock = holder.begin().await.expect("begins");
+    sqlx::query("UPDATE journal SET last_position = last_position").execute(&mut *lock).await.expect("locked");
+    let removal = talk.leave(bob);
+    let removing = tokio::spawn(async move { append(&first, vec![removal], vec![]).await });
+    until_waiting(&mut watcher, 1).await;
+    let drafts = vec![talk.draft(bob, "too late"), talk.draft(ann, "still here")];
+    let sending = tokio::spawn(async move { append(&second, vec![], drafts).await });
+    until_waiting(&mut watcher, 2).await;
+    lock.commit().await.expect("released");
+
+    let removed = removing.await.expect("appends");
+    let sent = sending.await.expect("appends");
+    assert_eq!(sent.previous, removed.last, "the removal came first");
+    assert_eq!(seqs(&sent.drafts), [Err(ErrorKind::NotFound), Ok(3)]);
+}
+
+async fn until_waiting(watcher: &mut PgConnection, sessions: i64) {
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut *watcher).await.expect("reads") < sessions {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,135 @@
+//! Settings: flags, environment variables, defaults.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use messenger_auth::TokenConfig;
+use messenger_core::{Error, ErrorKind, Result};
+use messenger_db::Location;
+use messenger_gateway::GatewayConfig;
+use messenger_message::BusLocation;
+use messenger_rpc::ServiceCredential;
+use messenger_telemetry::TelemetryArgs;
+
+/// A self-hosted real-time messenger: everything in one process.
+#[derive(Parser)]
+#[command(name = "messenger", version, about, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the messenger; what happens without a command, too.
+    Serve(Box<Config>),
+}
+
+/// What the process is started with.
+#[derive(Args)]
+pub struct Config {
+    /// The edge.
+    #[command(flatten)]
+    pub gateway: GatewayConfig,
+    /// Address of the gRPC server with all three services.
+    #[arg(long, env = "MESSENGER_GRPC_LISTEN", default_value = "127.0.0.1:50050")]
+    pub grpc_listen: SocketAddr,
+    /// Folder of the SQLite files.
+    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+    /// PostgreSQL URL; without one, SQLite in the data folder.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Redis URL of the bus between several processes on one PostgreSQL; without one, what another process stored is
+    /// found within a second.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// What services of yours prove themselves by over gRPC: at least 32 characters; without one, only users call.
+    #[arg(long, env = "MESSENGER_SERVICE_SECRET", hide_env_values = true)]
+    pub service_secret: Option<String>,
+    /// Life and names of tokens.
+    #[command(flatten)]
+    pub tokens: TokenConfig,
+    /// What is logged.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+    /// Show the settings in force, secrets hidden, and exit.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl Config {
+    /// From the process's arguments and environment. Prints help and version itself.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn read() -> Result<Self> {
+        let line = CommandLine::try_parse().map_err(|error| {
+            if !error.use_stderr() {
+                error.exit();
+            }
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            Error::new(ErrorKind::ValidationFailed, line)
+        })?;
+        Ok(match line.command {
+            Some(Command::Serve(config)) => *config,
+            None => line.config,
+        })
+    }
+
+    /// Where the stores are.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a URL of another kind.
+    pub fn location(&self) -> Result<Location> {
+        Location::new(self.database_url.as_deref(), &self.data_dir)
+    }
+
+    /// What carries entries between processes: nothing on SQLite, which has one process only.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a database URL of another kind.
+    pub fn bus(&self) -> Result<BusLocation> {
+        Ok(match (self.location()?, &self.redis_url) {
+            (Location::Sqlite(_), _) => BusLocation::Local,
+            (Location::Postgres(_), Some(redis)) => BusLocation::Redis(redis.clone()),
+            (Location::Postgres(_), None) => BusLocation::Local,
+        })
+    }
+
+    /// What services prove themselves by, inside this process and, when it is a setting, from outside.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED when it is too short.
+    pub fn credential(&self) -> Result<ServiceCredential> {
+        let Some(secret) = &self.service_secret else { return ServiceCredential::random() };
+        ServiceCredential::new(secret).map_err(|cause| {
+            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
+            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+        })
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = |setting: &Option<String>| if setting.is_some() { "(hidden)" } else { "(not set)" };
+        write!(f, "{}", self.gateway)?;
+        writeln!(f, "grpc-listen = {}", self.grpc_listen)?;
+        writeln!(f, "data-dir = {}", self.data_dir.display())?;
+        match self.location() {
+            Ok(location) => writeln!(f, "database-url = {location:?}")?,
+            Err(error) => writeln!(f, "database-url = {}", error.message())?,
+        }
+        writeln!(f, "redis-url = {}", hidden(&self.redis_url))?;
+        writeln!(f, "service-secret = {}", hidden(&self.service_secret))?;
+        writeln!(f, "access-token-ttl = {}s", self.tokens.access_token_ttl.as_secs())?;
+        writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;
+        writeln!(f, "token-issuer = {}", self.tokens.token_issuer)?;
+        writeln!(f, "token-audience = {}", self.tokens.token_audience)?;
+        writeln!(f, "log = {}", self.telemetry.log)
+    }
+}

@@ -1,0 +1,58 @@
+//! The composition root: everything is bound and opened before anything is served; the edge ends before the services.
+
+use std::{sync::Arc, time::Duration};
+
+use messenger_core::{Result, SystemClock};
+use messenger_gateway::{Parts, ResumeKey};
+use messenger_proto::{auth, conversation, message};
+use messenger_rpc::HealthReporter;
+use messenger_telemetry::{Shutdown, TelemetryConfig, install_metrics};
+
+use crate::{backend::Backend, config::Config};
+
+/// The edge has this long to answer what is in flight and to tell its clients, the services a little after it.
+const EDGE_DRAIN_MAX: Duration = Duration::from_secs(7);
+const SERVICES_DRAIN_MAX: Duration = Duration::from_secs(2);
+
+const SERVICES: &[&str] = &[
+    auth::v1::auth_service_server::SERVICE_NAME,
+    conversation::v1::conversation_service_server::SERVICE_NAME,
+    message::v1::message_service_server::SERVICE_NAME,
+];
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// One line for the operator that names the setting, when it cannot start; INTERNAL when a server breaks.
+pub async fn run(config: Config) -> Result<()> {
+    let log_filter = config.telemetry.log.clone();
+    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger", log_filter })?;
+    let metrics = install_metrics()?;
+    let address = config.gateway.listen;
+    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", address).await?;
+    let grpc_listener = messenger_rpc::listen("--grpc-listen (MESSENGER_GRPC_LISTEN)", config.grpc_listen).await?;
+
+    let (edge, services, clock) = (Shutdown::new(), Shutdown::new(), Arc::new(SystemClock));
+    let backend = Backend::start(&config, clock.clone(), &services).await?;
+    let parts = Parts {
+        services: backend.services,
+        verifier: backend.auth.verifier(),
+        clock,
+        resume_key: ResumeKey::derive(&backend.auth.lasting_secret("resume")),
+        metrics,
+        shutdown: edge.clone(),
+    };
+    let gateway = messenger_gateway::build(config.gateway, parts);
+    let health = HealthReporter::new(SERVICES).await;
+    health.set_serving(true).await;
+    let grpc = messenger_rpc::serve(grpc_listener, backend.routes, services.token.clone(), health);
+    let grpc = services.spawn(grpc);
+    edge.cancel_on_signal();
+    tracing::info!(grpc = %config.grpc_listen, "messenger is ready: open http://{address}");
+
+    let served = messenger_gateway::serve(listener, gateway).await;
+    edge.drain(EDGE_DRAIN_MAX).await;
+    services.drain(SERVICES_DRAIN_MAX).await;
+    served?;
+    grpc.await.unwrap_or(Ok(()))
+}

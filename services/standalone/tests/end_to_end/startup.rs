@@ -1,0 +1,97 @@
+//! Starting: defaults that work, and one clear line when something is wrong.
+
+use std::{fs, net::TcpListener, path::Path, process::Output};
+
+use anyhow::ensure;
+use messenger_testkit::{Cluster, Shape};
+use reqwest::Method;
+use tokio::process::Command;
+
+async fn run(arguments: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_messenger"));
+    Ok(command.env_clear().args(arguments).kill_on_drop(true).output().await?)
+}
+
+/// It ends with code 2 and one line that names the setting.
+async fn refuses(arguments: &[&str], named: &str) -> anyhow::Result<()> {
+    let output = run(arguments).await?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(2), "{arguments:?} ended with {}: {said}", output.status);
+    ensure!(said.contains(named), "{arguments:?} does not name {named}: {said}");
+    ensure!(!said.contains("panicked"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn wrong_settings_are_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = format!("--data-dir={}", folder.path().display());
+    let free = ["--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0"];
+    let with = |more: &[&'static str]| [&free[..], &[data.as_str()][..], more].concat().join(" ");
+    let cases = [
+        (with(&["--no-such-flag"]), "--no-such-flag"),
+        (format!("--listen=nonsense {data}"), "--listen"),
+        (with(&["--database-url=mysql://x"]), "database-url"),
+        (with(&["--database-url=postgres://nobody@127.0.0.1:1/none"]), "database-url"),
+        (format!("{} --data-dir=/proc/nowhere", free.join(" ")), "data-dir"),
+    ];
+    for (line, named) in cases {
+        refuses(&line.split(' ').collect::<Vec<_>>(), named).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_busy_port_is_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let listen = format!("--listen={}", taken.local_addr()?);
+    let data = format!("--data-dir={}", folder.path().display());
+    refuses(&[&listen, "--grpc-listen=127.0.0.1:0", &data], "listen").await
+}
+
+#[tokio::test]
+async fn a_file_in_place_of_the_data_folder_is_named() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("data");
+    fs::write(&file, "not a folder")?;
+    let data = format!("--data-dir={}", file.display());
+    refuses(&["--listen=127.0.0.1:0", "--grpc-listen=127.0.0.1:0", &data], "data-dir").await
+}
+
+#[tokio::test]
+async fn help_and_settings_are_printed() -> anyhow::Result<()> {
+    let help = run(&["--help"]).await?;
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    for flag in ["--listen", "--grpc-listen", "--data-dir", "--database-url", "--redis-url", "--allowed-origins"] {
+        ensure!(help.contains(flag), "{flag} is not in --help");
+    }
+    let settings = run(&["--database-url=postgres://user:hunter2@host/db", "--print-config"]).await?;
+    let settings = String::from_utf8_lossy(&settings.stdout).into_owned();
+    ensure!(settings.contains("127.0.0.1:8080") && !settings.contains("hunter2"), "{settings}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn operators_find_what_they_look_for() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::StandaloneSqlite).await?;
+    let root = format!("http://{}", cluster.edge());
+    for (path, expected) in [
+        ("healthz", ""),
+        ("readyz", ""),
+        ("metrics", "messenger_"),
+        ("openapi.json", "\"openapi\""),
+        ("docs", "<html"),
+        ("config", "\"content"),
+        (".well-known/jwks.json", "\"keys\""),
+        ("", "<html"),
+    ] {
+        let answer = reqwest::get(format!("{root}/{path}")).await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success() && text.contains(expected), "{path}: {status} {text:.200}");
+    }
+    let (status, body) = cluster.api().call(Method::GET, "no/such/path", None, None).await?;
+    ensure!(status == 404 && body["code"] == "NOT_FOUND", "{status} {body}");
+    ensure!(Path::new(cluster.folder()).join("message.db").exists());
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! Words every crate shares: ids, time, the one error, content, cursors, pages. No I/O.
+
+pub mod clock;
+pub mod content;
+pub mod cursor;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod page;
+pub mod role;
+pub mod timestamp;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use content::{ClientMessageId, Content, Metadata};
+pub use cursor::{Cursor, JournalId, Position};
+pub use error::{Error, ErrorKind, FieldViolation};
+pub use id::{ConversationId, Id, MessageId, ParticipantId, SessionId, UserId};
+pub use role::{ConversationType, Role};
+pub use timestamp::Timestamp;
+
+/// A result with the one [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,26 @@
+//! Bounds of the public contract that are the same everywhere.
+
+/// Characters in a message.
+pub const CONTENT_CHARS_MAX: usize = 10_000;
+/// Bytes of a message's metadata, as JSON text.
+pub const METADATA_BYTES_MAX: usize = 4 * 1024;
+/// Characters in a client message id.
+pub const CLIENT_MESSAGE_ID_CHARS_MAX: usize = 64;
+/// Rows on a page.
+pub const PAGE_ROWS_MAX: u32 = 100;
+/// Rows on a page nobody gave a size for.
+pub const PAGE_ROWS_DEFAULT: u32 = 50;
+/// Participants of an open group.
+pub const GROUP_PARTICIPANTS_MAX: i64 = 1_000;
+/// Participants of a restricted group.
+pub const RESTRICTED_GROUP_PARTICIPANTS_MAX: i64 = 100_000;
+/// Users named in one request.
+pub const USERS_PER_REQUEST_MAX: usize = 1_000;
+/// Characters in a group's name.
+pub const GROUP_NAME_CHARS_MAX: usize = 200;
+/// Participants up to which every participant hears who has read how far, and who is typing.
+pub const SIGNAL_PARTICIPANTS_MAX: i64 = 300;
+/// Messages missed in one conversation up to which they are replayed.
+pub const REPLAY_MESSAGES_PER_CONVERSATION_MAX: i64 = 1_000;
+/// Entries missed in all up to which they are replayed.
+pub const REPLAY_ENTRIES_MAX: i64 = 10_000;

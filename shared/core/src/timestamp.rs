@@ -1,0 +1,135 @@
+//! Points in time, as every store and wire of ours has them.
+
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, Serializer};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::Error;
+
+/// Microseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 UTC with milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From microseconds since the epoch.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// From milliseconds since the epoch.
+    #[must_use]
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis * 1_000)
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole milliseconds since the epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> i64 {
+        self.0.div_euclid(1_000)
+    }
+
+    /// Whole seconds since the epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    /// This much later; the last point there is when that overflows.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// This much earlier.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is before it.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Reads RFC 3339 with any offset; `field` names it in the error.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED when it is none.
+    pub fn parse(field: &'static str, text: &str) -> Result<Self, Error> {
+        let time =
+            OffsetDateTime::parse(text, &Rfc3339).map_err(|_| Error::invalid(field, "must be an RFC 3339 time"))?;
+        i64::try_from(time.unix_timestamp_nanos() / 1_000)
+            .map(Self)
+            .map_err(|_| Error::invalid(field, "is out of range"))
+    }
+
+    /// Seconds and nanoseconds, as protobuf has them.
+    #[must_use]
+    pub const fn to_parts(self) -> (i64, i32) {
+        (self.0.div_euclid(1_000_000), (self.0.rem_euclid(1_000_000) * 1_000) as i32)
+    }
+
+    /// From seconds and nanoseconds; saturates.
+    #[must_use]
+    pub const fn from_parts(seconds: i64, nanos: i32) -> Self {
+        Self(seconds.saturating_mul(1_000_000).saturating_add(nanos as i64 / 1_000))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp(self.as_secs()).map_err(|_| fmt::Error)?;
+        let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
+        let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+        let millis = self.as_millis().rem_euclid(1_000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_in_utc_with_milliseconds() {
+        assert_eq!(Timestamp::from_micros(1_500).to_string(), "1970-01-01T00:00:00.001Z");
+        assert_eq!(Timestamp::from_micros(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn read_with_any_offset() {
+        let time = Timestamp::parse("at", "2026-01-02T03:04:05.678+01:00").expect("valid");
+        assert_eq!(time.to_string(), "2026-01-02T02:04:05.678Z");
+        assert!(Timestamp::parse("at", "yesterday").is_err());
+    }
+
+    #[test]
+    fn protobuf_parts_and_back() {
+        for micros in [0, 1, -1, 1_700_000_000_123_456] {
+            let time = Timestamp::from_micros(micros);
+            let (seconds, nanos) = time.to_parts();
+            assert_eq!(Timestamp::from_parts(seconds, nanos), time);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Driver errors: which of them pass by themselves, and which constraint was in the way.
+
+use messenger_core::Error;
+use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
+
+/// Trouble with the connection or the server, or something that passes by itself, is UNAVAILABLE; the rest INTERNAL.
+#[must_use]
+pub fn error(error: sqlx::Error) -> Error {
+    if is_passing(&error) { Error::unavailable(error) } else { Error::internal(error) }
+}
+
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
+            Some(error) => is_passing_in_postgres(error.code()),
+            None => error.code().is_some_and(|code| is_passing_in_sqlite(&code)),
+        },
+        _ => false,
+    }
+}
+
+/// By SQLSTATE: connections, resources (disk, memory, sessions), shutdown, read-only, lost races, time-outs, I/O.
+fn is_passing_in_postgres(code: &str) -> bool {
+    match code {
+        "25006" | "25P02" | "25P03" | "25P04" | "55P03" => true,
+        _ => ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)),
+    }
+}
+
+/// By primary result code: NOMEM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
+fn is_passing_in_sqlite(code: &str) -> bool {
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5..=8 | 10 | 13 | 14))
+}
+
+/// Whether a unique constraint was in the way of a statement. `constraint` is its or its index's name in PostgreSQL;
+/// SQLite names columns instead (`table.column`, for several `table.a, table.b`), or the index if it is on an expression.
+#[must_use]
+pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
+    let Some(error) = error.as_database_error().filter(|error| error.is_unique_violation()) else { return false };
+    match error.try_downcast_ref::<PgDatabaseError>() {
+        Some(error) => error.constraint() == Some(constraint),
+        None => sqlite_names(error, constraint),
+    }
+}
+
+fn sqlite_names(error: &dyn DatabaseError, constraint: &str) -> bool {
+    let Some(named) = error.message().strip_prefix("UNIQUE constraint failed: ") else { return false };
+    named == constraint
+        || named.split(", ").any(|column| column == constraint)
+        || named.strip_prefix("index '").and_then(|index| index.strip_suffix('\'')) == Some(constraint)
+}
+
+#[cfg(test)]
+mod tests {
+    use messenger_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn drivers_errors() {
+        let kind = |driver| error(driver).kind();
+        assert_eq!(kind(sqlx::Error::PoolTimedOut), ErrorKind::Unavailable);
+        assert_eq!(kind(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())), ErrorKind::Unavailable);
+        assert_eq!(kind(sqlx::Error::RowNotFound), ErrorKind::Internal);
+        assert_eq!(kind(sqlx::Error::Decode("x".into())), ErrorKind::Internal);
+    }
+
+    #[test]
+    fn sqlstates() {
+        let passing = ["08006", "40P01", "53100", "53300", "57014", "57P01", "57P03", "25006", "55P03", "58030"];
+        assert!(passing.into_iter().all(is_passing_in_postgres));
+        assert!(!["22021", "23505", "42601", "XX000"].into_iter().any(is_passing_in_postgres));
+    }
+
+    #[test]
+    fn sqlite_codes() {
+        assert!(["5", "261", "517", "6", "8", "10", "778", "13", "14"].into_iter().all(is_passing_in_sqlite));
+        assert!(!["1", "11", "19", "2067", "x"].into_iter().any(is_passing_in_sqlite));
+    }
+}

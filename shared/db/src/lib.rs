@@ -1,0 +1,18 @@
+//! Opens, tunes and migrates the store of one context on PostgreSQL or SQLite, and sorts driver errors.
+//!
+//! No database future may be dropped: sqlx 0.9 leaves a session inside a transaction when `begin` is cancelled, and the
+//! next acknowledged write is lost. Transactions go through [`run`]; the pools throw away a session that breaks the rule.
+
+mod error;
+mod location;
+mod migration;
+mod postgres;
+mod run;
+mod sqlite;
+
+pub use error::{error, violates};
+pub use location::Location;
+pub use migration::Migration;
+pub use postgres::{open_postgres, postgres_options};
+pub use run::run;
+pub use sqlite::{SqlitePools, open_sqlite};

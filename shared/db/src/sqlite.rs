@@ -1,0 +1,75 @@
+//! SQLite: one file per context, one writer, several readers.
+
+use std::{path::Path, time::Duration};
+
+use messenger_core::{Error, ErrorKind};
+use sqlx::{
+    SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use crate::{
+    Migration,
+    migration::{failure, migrator},
+};
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const READERS_MAX: u32 = 4;
+
+/// The two ways into one file.
+#[derive(Debug, Clone)]
+pub struct SqlitePools {
+    /// One connection; begin transactions with `BEGIN IMMEDIATE`.
+    pub writer: SqlitePool,
+    /// Read-only connections, each on the last committed state.
+    pub reader: SqlitePool,
+}
+
+/// Opens the file (made if it is missing, with its folder) and migrates it. WAL, `synchronous=FULL`: a commit is on disk.
+///
+/// # Errors
+/// VALIDATION_FAILED with a line for the operator when the file cannot be used or its schema is newer than `migrations`.
+pub async fn open_sqlite(file: &Path, migrations: &[Migration]) -> Result<SqlitePools, Error> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| unusable(file, error))?;
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true);
+    let writer = pool(1).connect_with(options.clone()).await.map_err(|error| unusable(file, error))?;
+    migrate(&writer, file, migrations).await?;
+    let reader = pool(READERS_MAX).connect_lazy_with(options.create_if_missing(false).read_only(true));
+    Ok(SqlitePools { writer, reader })
+}
+
+/// Connections live as long as the process: opening one costs far more than keeping it.
+fn pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+}
+
+/// In one transaction that holds the write lock from the start: sqlx's own lock does nothing on SQLite.
+async fn migrate(writer: &SqlitePool, file: &Path, migrations: &[Migration]) -> Result<(), Error> {
+    let context = file.file_stem().unwrap_or_default().to_string_lossy();
+    let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(|error| unusable(file, error))?;
+    let connection: &mut SqliteConnection = &mut tx;
+    let mut migrator = migrator(migrations);
+    migrator.dangerous_set_table_name("schema_migration");
+    migrator.run_direct(None, connection, false).await.map_err(|error| failure(&context, migrations, error))?;
+    tx.commit().await.map_err(|error| unusable(file, error))
+}
+
+fn unusable(file: &Path, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    let message = format!("the data file {} (--data-dir) cannot be used: {cause}", file.display());
+    Error::new(ErrorKind::ValidationFailed, message).with_cause(cause)
+}

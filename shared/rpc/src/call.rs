@@ -1,0 +1,174 @@
+//! What every call to a generated server goes through: authentication, span, deadline, panic safety.
+
+use std::{
+    convert::Infallible,
+    future::{Future, ready},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::{HeaderMap, Request, Response};
+use messenger_core::Error;
+use messenger_identity::Verifier;
+use tokio::time::timeout;
+use tonic::{
+    Status,
+    service::{Routes, RoutesBuilder},
+};
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span};
+
+use crate::{
+    Caller, ServiceCredential,
+    status::{deadline_exceeded, to_status},
+    trace,
+    uncancelled::Uncancelled,
+};
+
+/// For callers that name no deadline: until a handler answers, or opens its stream of answers.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+const GRPC_STATUS: &str = "grpc-status";
+const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
+
+/// By what a server knows its callers.
+#[derive(Debug, Clone)]
+pub struct ServerAuth {
+    /// End users.
+    pub verifier: Arc<Verifier>,
+    /// Services.
+    pub credential: ServiceCredential,
+}
+
+/// Generated servers with authentication in front of them. Serve them with [`serve`](crate::serve), put them in an
+/// [`InProcessSlot`](crate::InProcessSlot), or both.
+pub fn routes(auth: ServerAuth, build: impl FnOnce(&mut RoutesBuilder)) -> Routes {
+    let mut builder = Routes::builder();
+    build(&mut builder);
+    Routes::from(builder.routes().into_axum_router().layer(CallLayer { auth: Arc::new(auth) })).prepare()
+}
+
+#[derive(Clone)]
+struct CallLayer {
+    auth: Arc<ServerAuth>,
+}
+
+impl<S> Layer<S> for CallLayer {
+    type Service = CallService<S>;
+
+    fn layer(&self, inner: S) -> CallService<S> {
+        CallService { auth: self.auth.clone(), inner }
+    }
+}
+
+#[derive(Clone)]
+struct CallService<S> {
+    auth: Arc<ServerAuth>,
+    inner: S,
+}
+
+impl<S, B, R> Service<Request<B>> for CallService<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Send + 'static>,
+    R: Default + Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<R>, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let span = trace::server_span(&request);
+        let caller = match Caller::authenticate(&self.auth, request.headers()) {
+            Ok(caller) => caller,
+            Err(error) => return Box::pin(ready(Ok(span.in_scope(|| refuse(error))))),
+        };
+        request.extensions_mut().insert(caller);
+        let limit = deadline(request.headers()).unwrap_or(HANDLER_TIMEOUT);
+        Box::pin(handle(self.inner.call(request), limit).instrument(span))
+    }
+}
+
+async fn handle<R>(
+    handler: impl Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
+    limit: Duration,
+) -> Result<Response<R>, Infallible>
+where
+    R: Default + Send + 'static,
+{
+    let handler = Uncancelled::new(Box::pin(AssertUnwindSafe(handler).catch_unwind()));
+    let response = match timeout(limit, handler).await {
+        Ok(Ok(Ok(response))) => checked(response),
+        Ok(Err(panic)) => refuse(Error::internal(describe(&*panic))),
+        Err(_) => refuse(deadline_exceeded()),
+    };
+    Ok(response)
+}
+
+fn refuse<R: Default>(error: Error) -> Response<R> {
+    Span::current().record("rpc.status", error.kind().code());
+    to_status(error).into_http()
+}
+
+/// Our own INTERNAL always has details. One without is tonic's: it could not decode the request.
+fn checked<R: Default>(response: Response<R>) -> Response<R> {
+    let Some(status) = response.headers().get(GRPC_STATUS) else { return response };
+    if status == "13" && !response.headers().contains_key(GRPC_STATUS_DETAILS) {
+        let reason = Status::from_header_map(response.headers()).map(|status| status.message().to_owned());
+        tracing::debug!(reason, "request not understood");
+        return refuse(Error::invalid("request", "is not the message this call takes"));
+    }
+    Span::current().record("rpc.status", status.to_str().unwrap_or_default());
+    response
+}
+
+fn describe(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the handler panicked: {}", text.unwrap_or("no message"))
+}
+
+/// Up to eight digits and a unit, as the gRPC protocol has it.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3_600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn deadlines() {
+        let read = |text| {
+            let value = HeaderValue::from_static(text);
+            deadline(&HeaderMap::from_iter([(http::HeaderName::from_static(GRPC_TIMEOUT), value)]))
+        };
+        assert_eq!(read("2H"), Some(Duration::from_secs(7_200)));
+        assert_eq!(read("15m"), Some(Duration::from_millis(15)));
+        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        for text in ["", "1", "S", "1x", "-1S", "+1S", "123456789S", "1.5S"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Keeps a verifier supplied by auth: with keys, and with revocations.
+
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+
+use messenger_core::{Error, SessionId, UserId};
+use messenger_identity::{Revocation, Verifier};
+use messenger_proto::auth::v1::{
+    self as proto, GetJwksRequest, WatchRevocationsRequest, auth_service_client::AuthServiceClient,
+};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Request;
+
+use crate::{RpcChannel, from_status, from_timestamp, with_deadline};
+
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+const REFETCH_INTERVAL: Duration = Duration::from_secs(300);
+/// Tokens with invented key ids may not make us ask auth more often than this.
+const FETCH_PAUSE: Duration = Duration::from_secs(1);
+/// Auth says something every 10 s.
+const SILENCE_MAX: Duration = Duration::from_secs(25);
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+type Auth = AuthServiceClient<RpcChannel>;
+
+/// Fetches the JWK set until `shutdown`: at once, every 5 minutes, and when a token names an unknown key.
+pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: CancellationToken) {
+    until(shutdown, async {
+        let mut retry = RETRY_FIRST;
+        loop {
+            match fetch(auth.clone(), &verifier).await {
+                Ok(()) => {
+                    retry = RETRY_FIRST;
+                    sleep(FETCH_PAUSE).await;
+                    // Elapsed or notified: either way it is time.
+                    let _ = timeout(REFETCH_INTERVAL, verifier.wants_keys().notified()).await;
+                }
+                Err(error) => back_off(&mut retry, "the JWK set could not be fetched", &error).await,
+            }
+        }
+    })
+    .await;
+}
+
+async fn fetch(mut auth: Auth, verifier: &Verifier) -> Result<(), Error> {
+    let mut request = Request::new(GetJwksRequest {});
+    with_deadline(&mut request, FETCH_TIMEOUT);
+    let response = auth.get_jwks(request).await.map_err(|status| from_status(&status))?;
+    verifier.set_keys(&response.into_inner().jwks)
+}
+
+/// Follows auth's revocations until `shutdown`, whatever breaks meanwhile. The verifier knows each before it is given to
+/// `on_revocation`, which may see one again after a reconnect.
+pub async fn follow_revocations(
+    auth: Auth,
+    verifier: Arc<Verifier>,
+    shutdown: CancellationToken,
+    on_revocation: impl Fn(&Revocation),
+) {
+    until(shutdown, async {
+        let mut last_number = 0;
+        let mut retry = RETRY_FIRST;
+        loop {
+            let before = last_number;
+            let watched = watch(auth.clone(), &mut last_number, |revocation| {
+                verifier.revoke(revocation);
+                on_revocation(&revocation);
+            });
+            let Err(error) = watched.await;
+            if last_number > before {
+                retry = RETRY_FIRST;
+            }
+            back_off(&mut retry, "revocations cannot be followed", &error).await;
+        }
+    })
+    .await;
+}
+
+async fn watch(mut auth: Auth, last_number: &mut i64, on_revocation: impl Fn(Revocation)) -> Result<Infallible, Error> {
+    let request = WatchRevocationsRequest { after_number: *last_number };
+    let mut stream = auth.watch_revocations(request).await.map_err(|status| from_status(&status))?.into_inner();
+    loop {
+        let Ok(received) = timeout(SILENCE_MAX, stream.message()).await else {
+            return Err(Error::unavailable("auth has fallen silent"));
+        };
+        let Some(batch) = received.map_err(|status| from_status(&status))? else {
+            return Err(Error::unavailable("auth ended the stream"));
+        };
+        for revocation in &batch.revocations {
+            on_revocation(read(revocation)?);
+            *last_number = revocation.number.max(*last_number);
+        }
+    }
+}
+
+fn read(revocation: &proto::Revocation) -> Result<Revocation, Error> {
+    let session = |field, text: &str| match text {
+        "" => Ok(None),
+        text => SessionId::parse(field, text).map(Some),
+    };
+    Ok(Revocation {
+        number: revocation.number,
+        user_id: UserId::parse("userId", &revocation.user_id)?,
+        session_id: session("sessionId", &revocation.session_id)?,
+        except_session_id: session("exceptSessionId", &revocation.except_session_id)?,
+        revoked_at: revocation.revoked_at.map(from_timestamp).unwrap_or_default(),
+    })
+}
+
+async fn back_off(retry: &mut Duration, what: &'static str, error: &Error) {
+    if *retry >= RETRY_MAX {
+        tracing::warn!(%error, "{what}");
+    }
+    sleep(*retry).await;
+    *retry = (*retry * 2).min(RETRY_MAX);
+}
+
+/// Only calls to auth are dropped here, no database work.
+async fn until(shutdown: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = work => {}
+    }
+}

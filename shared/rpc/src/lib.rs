@@ -1,0 +1,28 @@
+//! How contexts call each other: over the network or in process, nobody asks which.
+//!
+//! Client: [`RpcChannel`]. Server: [`routes`] adds authentication, tracing, deadlines and panic safety to generated
+//! servers, [`serve`] puts them on a socket. [`to_status`] and [`from_status`] carry the one `Error` across.
+
+mod call;
+mod caller;
+mod channel;
+pub mod convert;
+mod credential;
+mod health;
+pub mod keys;
+mod server;
+mod status;
+mod trace;
+mod uncancelled;
+
+pub use call::{ServerAuth, routes};
+pub use caller::{Caller, request_as, with_deadline};
+pub use channel::{InProcessSlot, RpcChannel};
+pub use convert::{from_timestamp, timestamp};
+pub use credential::ServiceCredential;
+pub use health::HealthReporter;
+pub use server::{listen, serve};
+pub use status::{from_rpc_status, from_status, to_rpc_status, to_status};
+
+/// Bytes in one message, in either direction: what services set with `max_decoding_message_size`.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,0 +1,132 @@
+//! Logs to standard error, readable on a terminal and JSON otherwise; traces by OTLP when an endpoint is configured.
+
+use std::{
+    env,
+    io::{IsTerminal as _, stderr},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use messenger_core::Error;
+use opentelemetry::{global, trace::TracerProvider as _};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+/// What is logged unless something else is asked for.
+pub const LOG_FILTER_DEFAULT: &str = "info,sqlx=warn,h2=warn,hyper=warn";
+
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The setting every binary has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TelemetryArgs {
+    /// What is logged: a level, or levels by target (`info,messenger_message=debug`).
+    #[arg(long, env = "MESSENGER_LOG", default_value = LOG_FILTER_DEFAULT)]
+    pub log: String,
+}
+
+/// How a process is observed.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// The name in traces, for example `messenger-auth`; `OTEL_SERVICE_NAME` wins.
+    pub service_name: &'static str,
+    /// As `tracing_subscriber::EnvFilter` reads it.
+    pub log_filter: String,
+}
+
+/// Sends the last traces when dropped: hold it in `main`.
+#[derive(Debug)]
+#[must_use]
+pub struct Guard {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Begins to log and, if an OTLP endpoint is in the environment, to export traces. Once per process.
+///
+/// # Errors
+/// VALIDATION_FAILED for a filter or an endpoint that cannot be used; INTERNAL when called twice.
+pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
+    let filter = EnvFilter::try_new(&config.log_filter)
+        .map_err(|error| Error::invalid("MESSENGER_LOG", format!("is not a log filter: {error}")))?;
+    let is_exporting = ENDPOINTS.into_iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
+    let traces = if is_exporting { Some(exporting(config.service_name)?) } else { None };
+    tracing_subscriber::registry()
+        .with(log_layer().with_filter(filter))
+        .with(traces.as_ref().map(trace_layer))
+        .try_init()
+        .map_err(Error::internal)?;
+    Ok(Guard { traces })
+}
+
+fn log_layer<S>() -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    if stderr().is_terminal() {
+        fmt::layer().with_writer(stderr).with_target(false).boxed()
+    } else {
+        fmt::layer().with_writer(stderr).json().flatten_event(true).with_span_list(false).boxed()
+    }
+}
+
+/// Our own spans only: those of the libraries under the exporter would export themselves.
+fn trace_layer<S>(traces: &SdkTracerProvider) -> impl Layer<S> + use<S>
+where
+    S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    let ours = Targets::new().with_target("messenger", LevelFilter::INFO);
+    tracing_opentelemetry::layer().with_tracer(traces.tracer("messenger")).with_location(false).with_filter(ours)
+}
+
+/// Batches are sent by a thread of their own through a blocking client: the exporters on the runtime can deadlock it.
+fn exporting(service_name: &'static str) -> Result<SdkTracerProvider, Error> {
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()
+        .map_err(|error| Error::invalid("OTEL_EXPORTER_OTLP_ENDPOINT", "cannot be used").with_cause(error))?;
+    let resource = match env::var("OTEL_SERVICE_NAME") {
+        Ok(_) => Resource::builder(),
+        Err(_) => Resource::builder().with_service_name(service_name),
+    };
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+        .with_resource(resource.build())
+        .build())
+}
+
+impl Drop for Guard {
+    /// In a thread, for the blocking client must not be used on the runtime; not waited for longer than 4 s.
+    fn drop(&mut self) {
+        let Some(traces) = self.traces.take() else { return };
+        let (done, finished) = mpsc::sync_channel(1);
+        thread::spawn(move || {
+            let result = traces.shutdown_with_timeout(SHUTDOWN_TIMEOUT);
+            // Nobody waits any more when this fails.
+            let _ = done.send(result);
+        });
+        match finished.recv_timeout(SHUTDOWN_TIMEOUT + Duration::from_secs(1)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the last traces were not sent"),
+            Err(_) => tracing::warn!("the last traces were not sent in time"),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! For tests only: real clusters of real processes on free ports, temporary databases, and one client that speaks
+//! either transport. Nothing here stands in for a part of the product.
+
+pub mod api;
+pub mod client;
+pub mod cluster;
+pub mod database;
+pub mod process;
+
+pub use api::{Api, User};
+pub use client::{Event, TestClient, Wire};
+pub use cluster::{Cluster, Part, Settings, Shape};

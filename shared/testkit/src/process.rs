@@ -1,0 +1,137 @@
+//! One process of the product: started, watched until it says that it is ready, ended.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader},
+    process::{Child, Command},
+    sync::watch,
+};
+
+const READY_LIMIT: Duration = Duration::from_secs(30);
+
+/// How to start one process.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Name of the binary, next to the test's own folder.
+    pub binary: &'static str,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+}
+
+/// A running process.
+pub struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+/// Where cargo puts the binaries: the folder above the one of this test.
+fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(|deps| deps.parent()).context("tests run from target/<profile>/deps")?;
+    let path = folder.join(name);
+    anyhow::ensure!(path.exists(), "{} is missing: cargo build --workspace --bins", path.display());
+    Ok(path)
+}
+
+impl Process {
+    /// Starts it and waits until it logs that it is ready.
+    ///
+    /// # Errors
+    /// When it ends or says nothing for 30 s; the error holds its log.
+    pub async fn start(launch: &Launch) -> anyhow::Result<Self> {
+        let mut process = Self::spawn(launch)?;
+        let (seen, mut ready) = watch::channel(false);
+        let seen = Arc::new(seen);
+        if let Some(output) = process.child.stdout.take() {
+            process.watch(output, seen.clone());
+        }
+        if let Some(output) = process.child.stderr.take() {
+            process.watch(output, seen);
+        }
+        let outcome = tokio::select! {
+            ready = tokio::time::timeout(READY_LIMIT, ready.wait_for(|ready| *ready)) => matches!(ready, Ok(Ok(_))),
+            _ = process.child.wait() => false,
+        };
+        if !outcome {
+            bail!("{} did not become ready:\n{}", launch.binary, process.log());
+        }
+        Ok(process)
+    }
+
+    fn spawn(launch: &Launch) -> anyhow::Result<Self> {
+        let child = Command::new(binary(launch.binary)?)
+            .args(&launch.arguments)
+            .env_clear()
+            .envs(std::env::vars().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Self { child, log: Arc::default() })
+    }
+
+    fn watch(&self, output: impl AsyncRead + Unpin + Send + 'static, ready: Arc<watch::Sender<bool>>) {
+        let log = self.log.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let is_ready = line.contains("ready");
+                let mut log = log.lock().expect("no reader panics while it holds the log");
+                log.push_str(&line);
+                log.push('\n');
+                drop(log);
+                if is_ready {
+                    ready.send_replace(true);
+                }
+            }
+        });
+    }
+
+    /// What it has printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().expect("no reader panics while it holds the log").clone()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// SIGTERM, and waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it is still there after 15 s.
+    pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
+        let id = self.id().context("already ended")?;
+        Command::new("kill").arg(id.to_string()).status().await?;
+        let ended = tokio::time::timeout(Duration::from_secs(15), self.child.wait()).await;
+        Ok(ended.with_context(|| format!("still running after SIGTERM:\n{}", self.log()))??)
+    }
+}
+
+/// An address nobody listens on now.
+///
+/// # Errors
+/// When no port is free.
+pub fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
