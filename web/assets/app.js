@@ -23,7 +23,14 @@ function showWelcome() {
   for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
   byId('app').hidden = true;
   byId('welcome').hidden = false;
+  showForm(false);
   document.title = 'Messenger';
+}
+
+function showForm(registering) {
+  byId('register').hidden = !registering;
+  byId('login').hidden = registering;
+  byId(registering ? 'register-name' : 'login-email').focus();
 }
 
 async function open(id) {
@@ -64,13 +71,8 @@ function listenForm(form, submit) {
 function listenWelcome() {
   listenForm(byId('login'), ({ email, password }) => api.logIn(email, password));
   listenForm(byId('register'), (fields) => api.register(fields));
-  const show = (registering) => {
-    byId('register').hidden = !registering;
-    byId('login').hidden = registering;
-    byId(registering ? 'register-name' : 'login-email').focus();
-  };
-  byId('to-register').addEventListener('click', () => show(true));
-  byId('to-login').addEventListener('click', () => show(false));
+  byId('to-register').addEventListener('click', () => showForm(true));
+  byId('to-login').addEventListener('click', () => showForm(false));
 }
 
 function start() {

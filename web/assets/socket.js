@@ -6,8 +6,11 @@ import * as store from './state.js';
 import { state } from './state.js';
 
 const ANSWER_MS = 10_000;
+const RENEW_MS_MIN = 1_000;
+const RENEW_MS_MAX = 20_000;
 
 let socket = null;
+let renewal = 0;
 let onStatus = () => {};
 
 /** Told of every change: 'connected', 'connecting' or 'offline'. */
@@ -35,7 +38,7 @@ export function connect() {
     participant_removed: removed,
     resync_required: store.refetch,
     sync_completed: ({ limited }) => limited?.length && store.refetch(),
-    token_expiring: () => api.refresh().then((token) => socket.emit('refresh_token', { token }), () => {}),
+    token_expiring: renewInTime,
   };
   for (const [name, handle] of Object.entries(events)) {
     socket.on(name, (body) => Promise.resolve(handle(body)).catch(report));
@@ -43,6 +46,7 @@ export function connect() {
 }
 
 export function disconnect() {
+  clearTimeout(renewal);
   socket?.disconnect();
   socket = null;
 }
@@ -64,6 +68,16 @@ function renew() {
   api.refresh().then(
     () => socket?.connect(),
     (error) => error.code === 'UNAVAILABLE' && setTimeout(renew, 2_000),
+  );
+}
+
+/** Takes a new token halfway to the end of the old one, so that a short life is no reason to hurry. */
+function renewInTime({ expiresAt }) {
+  const half = (Date.parse(expiresAt) - Date.now()) / 2;
+  clearTimeout(renewal);
+  renewal = setTimeout(
+    () => api.refresh().then((token) => socket?.emit('refresh_token', { token }), () => {}),
+    Math.min(RENEW_MS_MAX, Math.max(RENEW_MS_MIN, half)),
   );
 }
 

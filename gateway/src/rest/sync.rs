@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use messenger_core::{Cursor, Error, Position, UserId};
 use messenger_proto::message::v1::{self as proto, subscribe_response::Event};
-use messenger_rpc::request_as;
+use messenger_rpc::{request_as, with_deadline};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use utoipa::{IntoParams, ToSchema};
@@ -21,6 +21,8 @@ use crate::{objects::EventObject, session::Gateway};
 
 /// Longest wait for an event, milliseconds.
 const WAIT_MILLIS_MAX: i32 = 30_000;
+/// Of what is not waiting: this resource is not under the deadline of the others.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::new().routes(routes!(sync))
@@ -115,12 +117,15 @@ async fn replay(
 ) -> Result<proto::ReplayResponse, Problem> {
     // Every page is a first one: whoever polls keeps nothing between two calls that could name the excluded.
     let request = proto::ReplayRequest { cursor, page_size, first_page: true, excluded_conversation_ids: vec![] };
-    Ok(gateway.services.message.clone().replay(request_as(user_id, request)).await?.into_inner())
+    let mut request = request_as(user_id, request);
+    with_deadline(&mut request, CALL_DEADLINE);
+    Ok(gateway.services.message.clone().replay(request).await?.into_inner())
 }
 
 /// Where the feed is now.
 async fn head(gateway: &Gateway, user_id: UserId) -> Result<String, Problem> {
-    let request = request_as(user_id, proto::SubscribeRequest::default());
+    let mut request = request_as(user_id, proto::SubscribeRequest::default());
+    with_deadline(&mut request, CALL_DEADLINE);
     let mut feed = gateway.services.message.clone().subscribe(request).await?.into_inner();
     while let Some(event) = feed.message().await? {
         if let Some(Event::CaughtUp(caught_up)) = event.event {
@@ -136,8 +141,8 @@ async fn arrives(gateway: &Gateway, user_id: UserId, cursor: &str, deadline: Ins
         return Ok(false);
     }
     let request = request_as(user_id, proto::SubscribeRequest { cursor: cursor.to_owned() });
-    let mut feed = gateway.services.message.clone().subscribe(request).await?.into_inner();
     let entry = async {
+        let mut feed = gateway.services.message.clone().subscribe(request).await?.into_inner();
         while let Some(event) = feed.message().await? {
             if let Some(Event::Entry(_)) = event.event {
                 return Ok(true);

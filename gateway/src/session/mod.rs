@@ -45,7 +45,10 @@ pub use self::{
 };
 
 /// Undecided sends one connection may have; beyond, its next event is not read.
-const UNDECIDED_MAX: usize = 512;
+///
+/// Each may become two frames at once (`message_sent` and the ack): with what may wait before reading stops, they fit
+/// into the outbound queue.
+const UNDECIDED_MAX: usize = 128;
 
 /// A request that is being carried out by a service; its answer is queued when it ends.
 type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -85,7 +88,7 @@ impl Session {
     /// [`Session::maintain`] returns when that changed.
     #[must_use]
     pub fn accepts(&self) -> bool {
-        self.errand.is_none() && self.connection.undecided() < UNDECIDED_MAX
+        self.errand.is_none() && self.connection.undecided() < UNDECIDED_MAX && self.connection.outbound.has_room()
     }
 
     /// Carries out one event of the client; call it in the order of arrival. It never waits and never fails:

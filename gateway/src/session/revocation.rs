@@ -15,8 +15,8 @@ use super::{
     outbound::CloseReason,
 };
 
-/// How long before its token's end a client is told.
-const WARN_BEFORE: Duration = Duration::from_secs(60);
+/// How long before its token's end a client is told; half of the token's life when that is shorter.
+const WARN_BEFORE_MAX: Duration = Duration::from_secs(60);
 /// How far ahead a timer is set at most; then it is looked again.
 const ALARM_MAX: Duration = Duration::from_secs(3_600);
 
@@ -51,9 +51,13 @@ impl Session {
 
     pub(super) fn set_alarm(&mut self) {
         let end = self.identity.expires_at;
-        let next = if self.has_warned { end } else { end.minus(WARN_BEFORE) };
+        let next = if self.has_warned { end } else { end.minus(self.warn_before()) };
         let ahead = next.since(self.gateway.clock.now()).min(ALARM_MAX);
         self.alarm.as_mut().reset(Instant::now() + ahead);
+    }
+
+    fn warn_before(&self) -> Duration {
+        WARN_BEFORE_MAX.min(self.identity.expires_at.since(self.identity.issued_at) / 2)
     }
 
     /// The timer rang: the token is about to end, or has ended.
@@ -64,7 +68,7 @@ impl Session {
             self.alarm.as_mut().reset(Instant::now() + ALARM_MAX);
             return;
         }
-        if !self.has_warned && now >= expires_at.minus(WARN_BEFORE) {
+        if !self.has_warned && now >= expires_at.minus(self.warn_before()) {
             let body = json(&TokenExpiring { expires_at });
             self.connection.outbound.push(Frame::event(self.connection.wire, "token_expiring", &body, None));
             self.has_warned = true;

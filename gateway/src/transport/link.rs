@@ -8,7 +8,10 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::{
     End,
     socket::Socket,
-    socketio::polling::{Farewell, Polling},
+    socketio::{
+        polling::{Farewell, Polling},
+        posts::Posts,
+    },
 };
 use crate::session::CloseReason;
 
@@ -35,8 +38,8 @@ pub enum Received {
 
 /// One of the two.
 pub enum Link {
-    /// A WebSocket.
-    Socket(Box<Socket>),
+    /// A WebSocket, and what was posted before it took over.
+    Socket(Box<Socket>, Posts),
     /// Long polling.
     Polling(Box<Polling>),
 }
@@ -45,8 +48,11 @@ impl Link {
     /// The next thing from the client; a text only while it `accepts` one. Dropping it midway loses nothing.
     pub async fn receive(&mut self, accepts: bool) -> Received {
         match self {
-            Self::Socket(socket) if accepts => socket.receive().await,
-            Self::Socket(_) => std::future::pending().await,
+            Self::Socket(socket, posts) if accepts => match posts.next() {
+                Some(text) => Received::Text(text),
+                None => socket.receive().await,
+            },
+            Self::Socket(..) => std::future::pending().await,
             Self::Polling(polling) => polling.receive(accepts).await,
         }
     }
@@ -54,15 +60,20 @@ impl Link {
     /// How many frames it takes now.
     pub fn room(&self) -> usize {
         match self {
-            Self::Socket(_) => FRAMES_PER_FLUSH_MAX,
+            Self::Socket(..) => FRAMES_PER_FLUSH_MAX,
             Self::Polling(polling) => polling.room(),
         }
+    }
+
+    /// A WebSocket from the first.
+    pub fn socket(socket: Socket) -> Self {
+        Self::Socket(Box::new(socket), Posts::default())
     }
 
     /// Writes frames, at most as many as there is room for.
     pub async fn send(&mut self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), End> {
         match self {
-            Self::Socket(socket) => socket.send(frames).await,
+            Self::Socket(socket, _) => socket.send(frames).await,
             Self::Polling(polling) => polling.send(frames),
         }
     }
@@ -70,7 +81,7 @@ impl Link {
     /// Writes a text of the protocol itself, now or as soon as the client polls.
     pub async fn say(&mut self, text: Bytes) -> Result<(), End> {
         match self {
-            Self::Socket(socket) => socket.send([text]).await,
+            Self::Socket(socket, _) => socket.send([text]).await,
             Self::Polling(polling) => polling.say(text),
         }
     }
@@ -78,17 +89,17 @@ impl Link {
     /// Asks for a sign of life below the protocol: a WebSocket ping.
     pub async fn ping(&mut self) -> Result<(), End> {
         match self {
-            Self::Socket(socket) => socket.ping().await,
+            Self::Socket(socket, _) => socket.ping().await,
             Self::Polling(_) => Ok(()),
         }
     }
 
-    /// The WebSocket takes over; what was said and not yet polled goes first.
+    /// The WebSocket takes over; what was said and not yet polled goes first, and so does what was posted and not read.
     pub async fn upgrade(&mut self, mut socket: Box<Socket>) -> Result<(), End> {
-        if let Self::Polling(polling) = self {
-            socket.send(polling.unsaid()).await?;
-        }
-        *self = Self::Socket(socket);
+        let Self::Polling(polling) = self else { return Ok(()) };
+        let (unsaid, unread) = polling.take_over();
+        socket.send(unsaid).await?;
+        *self = Self::Socket(socket, unread);
         Ok(())
     }
 
@@ -96,7 +107,7 @@ impl Link {
     pub async fn finish(self, frames: Vec<Bytes>, end: End, code: u16) {
         match self {
             _ if matches!(end, End::Gone | End::Stalled) => {}
-            Self::Socket(mut socket) => {
+            Self::Socket(mut socket, _) => {
                 if frames.is_empty() || socket.send(frames).await.is_ok() {
                     socket.close(code, end.as_str()).await;
                 }

@@ -102,7 +102,7 @@ fn credential(headers: &HeaderMap) -> (Option<&str>, Option<&'static str>) {
 async fn run(gateway: Arc<Gateway>, handshake: Handshake, session: Session) {
     let Some(socket) = handshake.socket().await else { return };
     let heartbeat = Heartbeat::new(gateway.config.heartbeat());
-    let link = Link::Socket(Box::new(socket));
+    let link = Link::socket(socket);
     let mut connection = Connection { gateway, link, session: Some(session), heartbeat, protocol: Plain };
     if connection.greet().await.is_ok() {
         connection.run().await;

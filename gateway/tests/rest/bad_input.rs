@@ -89,7 +89,7 @@ async fn text_no_store_can_keep() {
 async fn tokens_that_are_none() {
     let messenger = Messenger::start().await;
     let User { token, refresh_token, .. } = messenger.api.register("ann").await.expect("registered");
-    let flipped = token.replace(|c| c == 'a', "b");
+    let flipped = token.replace('a', "b");
     let none = ["eyJhbGciOiJub25lIn0", token.split('.').nth(1).expect("claims"), ""].join(".");
     for value in [
         "Basic YTpi".to_owned(),

@@ -100,8 +100,7 @@ async fn a_plain_websocket_needs_a_token_before_it_is_one() {
         assert_eq!(refused.headers()["content-type"], "application/problem+json");
     }
     let pair = format!("bearer, {}", user.token);
-    let mut socket =
-        Socket::try_open(&server, "/ws", &[("sec-websocket-protocol", &pair)]).await.ok().expect("accepted");
+    let mut socket = Socket::try_open(&server, "/ws", &[("sec-websocket-protocol", &pair)]).await.expect("accepted");
     assert_eq!(socket.frame().await["event"], "connected");
     let answer = reqwest::get(server.url("/ws")).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);

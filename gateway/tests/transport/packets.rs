@@ -34,7 +34,7 @@ async fn a_token_may_come_with_the_first_request() {
     let user = server.register().await;
     let header = format!("Bearer {}", user.token);
     let path = "/socket.io/?EIO=4&transport=websocket";
-    let mut socket = Socket::try_open(&server, path, &[("authorization", &header)]).await.ok().expect("accepted");
+    let mut socket = Socket::try_open(&server, path, &[("authorization", &header)]).await.expect("accepted");
     assert!(socket.text().await.starts_with('0'));
     socket.send("40").await;
     assert!(json_after("40", &socket.text().await)["sid"].is_string());

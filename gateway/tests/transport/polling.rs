@@ -62,6 +62,23 @@ async fn packets_queued_during_an_upgrade_arrive_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn what_waits_to_be_read_does_not_hold_up_an_upgrade() {
+    let server = Server::start(Settings::default()).await;
+    let polling = connected(&server, &server.register().await).await;
+    let mut post = std::pin::pin!(polling.post(requests(400)));
+    assert!(timeout(Duration::from_millis(100), &mut post).await.is_err(), "reading waits for polls");
+    let mut socket = Socket::open(&server, &polling.upgrade_path()).await;
+    socket.send("2probe").await;
+    assert_eq!(socket.text().await, "3probe");
+    assert_eq!(in_time(post).await.1, "ok");
+    socket.send("5").await;
+    socket.send(r#"42400["no_such_event"]"#).await;
+    for expected in 0..=400 {
+        assert_eq!(ack_ids(&socket.text().await), [expected]);
+    }
+}
+
+#[tokio::test]
 async fn a_waiting_poll_is_let_go_by_a_probe() {
     let server = Server::start(Settings::default()).await;
     let polling = connected(&server, &server.register().await).await;
@@ -71,7 +88,7 @@ async fn a_waiting_poll_is_let_go_by_a_probe() {
         assert_eq!(socket.text().await, "3probe");
         socket
     };
-    let (poll, mut socket) = in_time(async { tokio::join!(polling.poll(), probe) }).await;
+    let (poll, mut socket) = Box::pin(in_time(async { tokio::join!(polling.poll(), probe) })).await;
     assert_eq!(poll, (StatusCode::OK, "6".to_owned()));
     socket.send("5").await;
     socket.send(r#"421["no_such_event"]"#).await;
@@ -122,8 +139,8 @@ async fn a_draining_server_tells_polls_and_sockets() {
     let polling = connected(&server, &user).await;
     let mut socket = Socket::connected(&server, &user.token).await;
     let mut unconnected = Socket::engine(&server).await;
-    let mut plain = Socket::try_open(&server, "/ws", &[("authorization", &format!("Bearer {}", user.token))]).await;
-    let plain = plain.as_mut().ok().expect("accepted");
+    let token = format!("Bearer {}", user.token);
+    let mut plain = Socket::try_open(&server, "/ws", &[("authorization", &token)]).await.expect("accepted");
     let mut poll = std::pin::pin!(polling.poll());
     assert!(timeout(Duration::from_millis(100), &mut poll).await.is_err(), "the poll waits");
     let (ended, (_, told), code, other_code, plain_code) = in_time(async {

@@ -12,7 +12,7 @@ use crate::{
 
 async fn open(server: &Server, user: &User) -> Socket {
     let token = format!("Bearer {}", user.token);
-    let mut socket = Socket::try_open(server, "/ws", &[("authorization", &token)]).await.ok().expect("accepted");
+    let mut socket = Socket::try_open(server, "/ws", &[("authorization", &token)]).await.expect("accepted");
     let first = socket.frame().await;
     assert_eq!(first["event"], "connected", "{first}");
     socket
@@ -23,13 +23,13 @@ async fn the_first_frame_says_what_a_client_needs() {
     let server = Server::start(Settings::default()).await;
     let user = server.register().await;
     let token = format!("Bearer {}", user.token);
-    let mut socket = Socket::try_open(&server, "/ws", &[("authorization", &token)]).await.ok().expect("accepted");
+    let mut socket = Socket::try_open(&server, "/ws", &[("authorization", &token)]).await.expect("accepted");
     let data = socket.frame().await["data"].take();
     assert!(data["sessionId"].is_string(), "{data}");
     assert_eq!(data["limits"]["frameBytesMax"], 65_536);
     let cursor = data["cursor"].as_str().expect("a cursor");
     let path = format!("/ws?cursor={cursor}");
-    let mut resumed = Socket::try_open(&server, &path, &[("authorization", &token)]).await.ok().expect("accepted");
+    let mut resumed = Socket::try_open(&server, &path, &[("authorization", &token)]).await.expect("accepted");
     assert_eq!(resumed.frame().await["event"], "connected");
     let refused = Socket::try_open(&server, "/ws?cursor=mine", &[("authorization", &token)]).await.err();
     assert_eq!(refused.expect("refused").status(), 400);

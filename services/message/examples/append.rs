@@ -2,7 +2,9 @@
 
 use std::{path::Path, time::Instant};
 
-use messenger_core::{Clock as _, ClientMessageId, Content, ConversationId, ConversationType, Id, Role, SystemClock, UserId};
+use messenger_core::{
+    ClientMessageId, Clock as _, Content, ConversationId, ConversationType, Id, Role, SystemClock, UserId,
+};
 use messenger_db::Location;
 use messenger_message::{
     model::{Batch, Change, ChangeSet, Effect, ResolvedDraft},

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Instant};
 
 use messenger_bus::{EventBus, Publication};
-use messenger_core::{Clock, Error, Result};
+use messenger_core::{Clock, Error, Result, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -149,7 +149,9 @@ impl Writer {
         let Gathered { batch, drafts, changes } = gathered;
         metrics::histogram!("messenger_append_batch_drafts").record(batch.drafts.len() as f64);
         let began = Instant::now();
-        let appended = self.store.append(batch, self.clock.now()).await;
+        // Clients see milliseconds: a finer time would lie after what they were told, and `at` that would miss it.
+        let now = Timestamp::from_millis(self.clock.now().as_millis());
+        let appended = self.store.append(batch, now).await;
         metrics::histogram!("messenger_append_seconds").record(began.elapsed());
         match appended {
             Ok(appended) => self.answer(appended, drafts, changes),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use messenger_core::Error;
+use messenger_core::{Error, ErrorKind};
 
 /// Where the stores of a process are: one PostgreSQL database, or a folder with one SQLite file per context.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,7 +27,10 @@ impl Location {
             Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
                 Ok(Self::Postgres(url.to_owned()))
             }
-            Some(_) => Err(Error::invalid("DATABASE_URL", "must begin with postgres:// (unset it for SQLite)")),
+            Some(_) => {
+                let line = "--database-url (DATABASE_URL) must begin with postgres:// (unset it for SQLite)";
+                Err(Error::new(ErrorKind::ValidationFailed, line))
+            }
         }
     }
 

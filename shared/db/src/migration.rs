@@ -36,10 +36,17 @@ pub(crate) fn failure(context: &str, migrations: &[Migration], error: MigrateErr
         MigrateError::VersionMismatch(version) => invalid(format!(
             "the {context} store was made with another text of migration {version}: start the release that made it"
         )),
-        MigrateError::Execute(error) => crate::error(error),
-        other => Error::new(ErrorKind::Internal, format!("the {context} store could not be migrated: {other}"))
-            .with_cause(other),
+        MigrateError::Execute(error) => unfinished(context, error.to_string(), crate::error(error).kind()),
+        MigrateError::ExecuteMigration(error, version) => {
+            let text = format!("migration {version}: {error}");
+            unfinished(context, text, crate::error(error).kind())
+        }
+        other => unfinished(context, other.to_string(), ErrorKind::Internal),
     }
+}
+
+fn unfinished(context: &str, text: String, kind: ErrorKind) -> Error {
+    Error::new(kind, format!("the {context} store could not be migrated: {text}").replace('\n', " "))
 }
 
 fn invalid(message: String) -> Error {

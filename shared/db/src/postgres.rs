@@ -1,10 +1,10 @@
 //! PostgreSQL: one schema per context in one database.
 
-use std::{fmt::Display, str::FromStr as _, time::Duration};
+use std::{str::FromStr as _, time::Duration};
 
 use messenger_core::{Error, ErrorKind};
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::timeout;
@@ -68,7 +68,9 @@ pub async fn open_postgres(
 /// The time of the transaction is that of the statement only when the statement is the whole transaction. Costs a round
 /// trip after the answer; `ROLLBACK` would do as well, but makes the server log a warning each time.
 async fn is_outside_transaction(session: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let is_outside: bool = sqlx::query_scalar("SELECT now() = statement_timestamp()").fetch_one(session).await?;
+    // Unprepared: Bind and Execute are two messages, each with a time of its own.
+    let row = sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(session).await?;
+    let is_outside: bool = row.try_get(0)?;
     if !is_outside {
         tracing::error!("a session came back to the pool inside a transaction and was closed");
     }
@@ -84,9 +86,9 @@ async fn migrate(options: &PgConnectOptions, context: &'static str, migrations: 
     ]);
     let mut session = connect(&options).await?;
     let result = migrate_on(&mut session, context, migrations).await;
-    // Gives the lock back also after an error.
-    session.close().await.map_err(crate::error)?;
-    result
+    // Gives the lock back also after an error, which matters more than trouble with closing.
+    let closed = session.close().await.map_err(crate::error);
+    result.and(closed)
 }
 
 async fn migrate_on(session: &mut PgConnection, context: &str, migrations: &[Migration]) -> Result<(), Error> {
@@ -114,10 +116,6 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
 
 fn unreachable(options: &PgConnectOptions, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
     let (host, port) = (options.get_host(), options.get_port());
-    let message = line(format!("PostgreSQL at {host}:{port} (DATABASE_URL) cannot be used: {cause}"));
+    let message = format!("PostgreSQL at {host}:{port} (DATABASE_URL) cannot be used: {cause}").replace('\n', " ");
     Error::new(ErrorKind::Unavailable, message).with_cause(cause)
-}
-
-fn line(text: impl Display) -> String {
-    text.to_string().replace('\n', " ")
 }

@@ -166,7 +166,7 @@ impl Site {
             let Some(mut socket) = handshake.socket().await else { return };
             let open = engine::open(&engines::new_sid(), &[], gateway.config.heartbeat());
             if socket.send([Bytes::from(open)]).await.is_ok() {
-                protocol.connection(&gateway, Link::Socket(Box::new(socket))).run().await;
+                protocol.connection(&gateway, Link::socket(socket)).run().await;
             }
         });
         Ok(response)

@@ -6,6 +6,7 @@ mod engines;
 mod http;
 mod packet;
 pub(super) mod polling;
+pub(super) mod posts;
 mod upgrade;
 
 use std::{net::IpAddr, sync::Arc};

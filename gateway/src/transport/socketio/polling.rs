@@ -1,7 +1,8 @@
 //! HTTP long polling as a link: requests of one engine come to its connection's task one by one.
 //!
-//! One poll waits at a time; a second one, or one that is cancelled, ends the engine. A websocket that proved itself
-//! takes over once nothing posted is left to read, so nothing overtakes anything.
+//! One poll waits at a time; a second one, or one that is cancelled, ends the engine. A post is answered when the session
+//! has taken its packets. A websocket that proved itself takes over what is unsaid and unread, so nothing overtakes
+//! anything.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,9 +11,8 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{engine, engines::Entry};
+use super::{engine, engines::Entry, posts::Posts};
 use crate::transport::{End, link::Received, socket::Socket};
 
 /// Texts of the protocol itself that may wait for a poll.
@@ -51,38 +51,26 @@ pub enum Farewell {
 pub struct Polling {
     requests: mpsc::Receiver<Request>,
     poll: Option<oneshot::Sender<Vec<u8>>>,
-    post: Option<Post>,
+    posts: Posts,
     probe: Option<oneshot::Receiver<Box<Socket>>>,
-    upgraded: Option<Box<Socket>>,
     noop_at: Option<Instant>,
     unsaid: VecDeque<Bytes>,
     /// Kept for its drop.
     _entry: Entry,
 }
 
-struct Post {
-    body: Bytes,
-    read_bytes: usize,
-    done: oneshot::Sender<bool>,
-}
-
 impl Polling {
     /// Serves what comes for the engine of this entry.
     pub fn new(requests: mpsc::Receiver<Request>, entry: Entry) -> Self {
-        let unsaid = VecDeque::new();
-        Self { requests, poll: None, post: None, probe: None, upgraded: None, noop_at: None, unsaid, _entry: entry }
+        let (posts, unsaid) = (Posts::default(), VecDeque::new());
+        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, _entry: entry }
     }
 
     /// The next thing from the client; a text only while it `accepts` one. Dropping it midway loses nothing.
     pub async fn receive(&mut self, accepts: bool) -> Received {
         loop {
-            if accepts && let Some(text) = self.posted() {
+            if accepts && let Some(text) = self.posts.next() {
                 return Received::Text(text);
-            }
-            if self.post.is_none()
-                && let Some(socket) = self.upgraded.take()
-            {
-                return Received::Upgraded(socket);
             }
             let received = tokio::select! {
                 request = self.requests.recv() => self.request(request),
@@ -101,10 +89,12 @@ impl Polling {
             Request::Poll(poll) => Some(self.polled(poll)),
             Request::Post(body, done) => self.post(body, done),
             Request::Probe(probe) => {
-                if self.probe.is_some() || self.upgraded.is_some() || probe.granted.send(()).is_err() {
+                if self.probe.is_some() || probe.granted.send(()).is_err() {
                     return None;
                 }
                 self.probe = Some(probe.upgraded);
+                // The client stops polling, and what it posted may wait for its polls: it is answered unread.
+                self.posts.answer();
                 self.noop()
             }
         }
@@ -124,32 +114,18 @@ impl Polling {
     }
 
     fn post(&mut self, body: Bytes, done: oneshot::Sender<bool>) -> Option<Received> {
-        let is_well_formed = std::str::from_utf8(&body)
-            .is_ok_and(|body| engine::packets(body).all(|packet| engine::Packet::decode(packet).is_ok()));
-        if !is_well_formed || self.post.is_some() {
-            let _ = done.send(false);
+        if !self.posts.push(body, done) {
             return Some(Received::Ended(End::Malformed));
         }
-        self.post = Some(Post { body, read_bytes: 0, done });
-        None
-    }
-
-    /// The next posted packet; the request is answered when there is none left.
-    fn posted(&mut self) -> Option<Utf8Bytes> {
-        let post = self.post.as_mut()?;
-        if post.read_bytes > post.body.len() {
-            let _ = self.post.take()?.done.send(true);
-            return None;
+        if self.probe.is_some() {
+            self.posts.answer();
         }
-        let rest = post.body.slice(post.read_bytes..);
-        let length = rest.iter().position(|byte| *byte == engine::SEPARATOR as u8).unwrap_or(rest.len());
-        post.read_bytes += length + 1;
-        Some(Utf8Bytes::try_from(rest.slice(..length)).expect("the body is text and separators are one byte"))
+        None
     }
 
     fn probed(&mut self, socket: Option<Box<Socket>>) -> Option<Received> {
-        (self.probe, self.upgraded) = (None, socket);
-        None
+        self.probe = None;
+        socket.map(Received::Upgraded)
     }
 
     /// Ends a waiting poll without a packet.
@@ -189,16 +165,14 @@ impl Polling {
         poll.send(engine::join(packets.iter().map(Bytes::as_ref))).map_err(|_| End::Gone)
     }
 
-    /// What was said and not polled.
-    pub fn unsaid(&mut self) -> impl Iterator<Item = Bytes> {
-        std::mem::take(&mut self.unsaid).into_iter()
+    /// What was said and not polled, and what was posted and not read: a websocket takes it over.
+    pub fn take_over(&mut self) -> (VecDeque<Bytes>, Posts) {
+        (std::mem::take(&mut self.unsaid), std::mem::take(&mut self.posts))
     }
 
     /// Gives the client a last chance to poll for what is left, then lets the engine go.
     pub async fn finish(mut self, frames: Vec<Bytes>, farewell: Farewell, within: Duration) {
-        if let Some(post) = self.post.take() {
-            let _ = post.done.send(true);
-        }
+        self.posts.answer();
         self.unsaid.extend(frames);
         if self.unsaid.is_empty() && self.poll.is_none() {
             return;

@@ -15,8 +15,9 @@ for (const transports of [['websocket'], ['polling']]) {
   await a.emitWithAck('send_message', { receiverId: bob.user.id, content: '0' });
   await first;
 
+  const gone = once(b, 'disconnect');
   b.io.engine.close(); // as a broken network would
-  await once(b, 'disconnect');
+  await gone;
   for (let n = 1; n <= 20; n++) await a.emitWithAck('send_message', { receiverId: bob.user.id, content: `${n}` });
   if (!b.connected) await once(b, 'connect');
   assert.equal(b.recovered, true);

@@ -60,12 +60,14 @@ async fn a_connection_ends_with_its_token_and_can_be_prolonged() -> anyhow::Resu
     let mut prolonged = TestClient::connect(cluster.edge(), Wire::Plain, &ann).await?;
     ending.expect("token_expiring").await?;
 
+    // Half of its life is left: the other one goes on with a new token.
     let body = json!({ "refreshToken": ann.refresh_token });
     let (_, tokens) = cluster.api().call(Method::POST, "auth/refresh", None, Some(body)).await?;
     let answer = prolonged.request("refresh_token", json!({ "token": tokens["accessToken"] })).await?;
     ensure!(answer["expiresAt"].is_string(), "{answer}");
 
-    ensure!(ending.closed().await? == 4401);
+    let code = ending.closed().await?;
+    ensure!(code == 4401, "{code}");
     let refused = TestClient::connect(cluster.edge(), Wire::Plain, &ann).await.err().map(|error| error.to_string());
     ensure!(refused.is_some_and(|error| error.contains("TOKEN_EXPIRED")));
     // Past the end of its first token the other one is still served.

@@ -35,7 +35,7 @@ async fn resume_across_a_killed_gateway(mut world: World) -> anyhow::Result<()> 
 
 /// More bytes than a connection's queue and the kernel's socket buffers hold, fewer messages than a replay may have.
 const FLOOD: u64 = 600;
-const UNACKED: u64 = 50;
+const UNACKED: u64 = 5;
 
 async fn a_slow_reader_is_closed_and_complete_after_resuming(world: World) -> anyhow::Result<()> {
     let [ann, bob] = world.register(["ann", "bob"]).await?;

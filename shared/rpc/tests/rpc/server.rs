@@ -54,9 +54,7 @@ impl Server {
             "panic" => panic!("on purpose"),
             "invalid" => Err(Error::invalid("userId", "must be a UUID")),
             "broken" => Err(Error::internal("the cause")),
-            "limited" => {
-                Err(Error::new(ErrorKind::RateLimited, "slowly").with_retry_after(std::time::Duration::from_secs(2)))
-            }
+            "limited" => Err(Error::new(ErrorKind::RateLimited, "slowly").with_retry_after(Duration::from_secs(2))),
             "wait" => {
                 self.0.is_entered.notify_one();
                 self.0.may_finish.notified().await;

@@ -24,14 +24,12 @@ use crate::{
 };
 
 /// A writer that stops inside its transaction loses it after a second, before others give up waiting for the lock.
-/// The plans are for any number of rows and made once.
-const WRITER: [(&str, &str); 6] = [
+const WRITER: [(&str, &str); 5] = [
     ("synchronous_commit", "on"),
     ("idle_in_transaction_session_timeout", "1s"),
     ("lock_timeout", "3s"),
     ("statement_timeout", "5s"),
     ("default_transaction_isolation", "read committed"),
-    ("plan_cache_mode", "force_generic_plan"),
 ];
 
 /// For what the server's own time-outs cannot see: a server that is gone without a word.

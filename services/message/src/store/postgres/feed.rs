@@ -18,15 +18,16 @@ pub(super) async fn journal(pool: &PgPool) -> Result<JournalHead> {
     Ok(JournalHead { id: JournalId(identity), last: Position(last) })
 }
 
+/// `position + 0` names the index that is in the order of the journal.
 const READ_JOURNAL: &str = "
 SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     (SELECT m.position, m.conversation_id, NULL::bytea AS body, h.type, m.origin,
             m.id, m.seq, m.sender_id, m.content, m.created_at, m.client_message_id, m.reply_to_id, m.metadata
      FROM message m JOIN head h ON h.conversation_id = m.conversation_id
-     WHERE m.position > $1 ORDER BY m.position LIMIT $2)
+     WHERE m.position + 0 > $1 ORDER BY m.position + 0 LIMIT $2)
     UNION ALL
     (SELECT c.position, c.conversation_id, c.body, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-     FROM change c WHERE c.position > $1 ORDER BY c.position LIMIT $2)
+     FROM change c WHERE c.position + 0 > $1 ORDER BY c.position + 0 LIMIT $2)
     ORDER BY position LIMIT $2
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 

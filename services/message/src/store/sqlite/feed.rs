@@ -58,7 +58,7 @@ WITH span AS MATERIALIZED (
            CASE WHEN p.user_id IS NULL THEN d.position - 1 ELSE max($2, d.joined_position - 1) END, d.position
     FROM departure d LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.user_id
     WHERE d.user_id = $1 AND d.position > $2
-), bounds AS (
+), bounds AS MATERIALIZED (
     SELECT s.conversation_id,
         (SELECT seq FROM message m WHERE m.conversation_id = s.conversation_id
          AND m.position > s.low AND m.position <= s.high ORDER BY m.position LIMIT 1) AS first_seq,
