@@ -100,7 +100,7 @@ impl Hub {
             self.interest_changed.notify_one();
         }
         state.connections += 1;
-        metrics::gauge!("gateway_connections").increment(1);
+        metrics::gauge!("messenger_connections").increment(1);
         Ok(Seat { hub: Arc::clone(self), connection: Arc::clone(connection) })
     }
 
@@ -113,7 +113,7 @@ impl Hub {
             self.interest_changed.notify_one();
         }
         state.connections -= 1;
-        metrics::gauge!("gateway_connections").decrement(1);
+        metrics::gauge!("messenger_connections").decrement(1);
         if state.connections == 0 {
             self.emptied.notify_waiters();
         }

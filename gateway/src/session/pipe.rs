@@ -204,7 +204,7 @@ impl Pipe {
                 }
                 self.came.notified().await;
             };
-            metrics::histogram!("gateway_batch_drafts").record(drafts.len() as f64);
+            metrics::histogram!("messenger_batch_drafts").record(drafts.len() as f64);
             place.send(SendMessagesRequest { drafts });
         }
     }

@@ -37,6 +37,8 @@ pub struct Replay {
     has_more: bool,
     /// Only the first page says what has to be left out of the others.
     is_first: bool,
+    /// Entries to ask for: fewer after a failure, for a page may have been too large to be answered.
+    page_entries: i32,
     fetch: Option<Fetch>,
     /// Was sent on this connection already: above the first, up to the second.
     sent: Option<(Position, Position)>,
@@ -98,6 +100,7 @@ impl Replay {
             entries: VecDeque::new(),
             has_more: true,
             is_first: false,
+            page_entries: PAGE_ENTRIES,
             fetch: None,
             sent: None,
             limited: Vec::new(),
@@ -114,7 +117,7 @@ impl Replay {
     }
 
     fn take(&mut self, page: ReplayResponse) {
-        (self.fetch, self.is_first) = (None, false);
+        (self.fetch, self.is_first, self.page_entries) = (None, false, PAGE_ENTRIES);
         self.cursor.position = Position(page.position);
         self.entries = page.entries.into();
         self.has_more = page.has_more;
@@ -126,7 +129,7 @@ impl Replay {
     fn request(&self) -> ReplayRequest {
         ReplayRequest {
             cursor: self.cursor.encode(),
-            page_size: PAGE_ENTRIES,
+            page_size: self.page_entries,
             first_page: self.is_first,
             excluded_conversation_ids: self.limited.iter().map(|limited| limited.conversation_id.clone()).collect(),
         }
@@ -226,6 +229,7 @@ impl Session {
             }
             Err(error) => {
                 tracing::debug!(?error, "a page of a replay could not be read");
+                replay.page_entries = (replay.page_entries / 2).max(1);
                 replay.start_fetch(&self.gateway, self.identity.user_id, RETRY_AFTER);
             }
         }

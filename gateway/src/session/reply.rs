@@ -69,7 +69,7 @@ impl Request {
             error: ErrorObject<'a>,
         }
         let object = ErrorObject::new(error, self.event.as_deref(), self.client_message_id.as_deref());
-        metrics::counter!("gateway_requests_failed_total", "code" => object.code).increment(1);
+        metrics::counter!("messenger_requests_failed_total", "code" => object.code).increment(1);
         match (&self.reply_to, self.connection.wire) {
             (ReplyTo::Ack(_), _) => self.ack(&json(&Failed { error: object })),
             (ReplyTo::Id(_), wire) => {

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{Socket, raw},
+    client::{Socket, in_time, raw},
     server::{Server, Settings, User},
 };
 
@@ -158,6 +159,36 @@ fn close_code(answer: &[u8]) -> Option<u16> {
         }
         frames = &frames[start + length..];
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_is_let_go_and_the_sender_is_not_held_up() {
+    let server = Server::start(Settings::default()).await;
+    let (ann, bob) = (server.register().await, server.register().await);
+    // 18 MB: more than the queue and the kernel's buffers of one connection hold.
+    let (rounds, window, content) = (36, 50, "x".repeat(10_000));
+    let mut stalled = tokio::net::TcpStream::connect(server.address).await.expect("the server listens");
+    stalled.write_all(&session(&bob.token, &[])).await.expect("the server reads");
+    let mut reading = open(&server, &bob).await;
+    let reader = tokio::spawn(async move {
+        for _ in 0..rounds * window {
+            while reading.frame().await["event"] != "new_message" {}
+        }
+    });
+    let mut socket = Socket::connected(&server, &ann.token).await;
+    let draft = json!({ "receiverId": bob.id, "content": content });
+    for _ in 0..rounds {
+        for ack in 0..window {
+            socket.send(&format!(r#"42{ack}["send_message",{draft}]"#)).await;
+        }
+        for _ in 0..window {
+            while !socket.text().await.starts_with("43") {}
+        }
+    }
+    reader.await.expect("everything reached the connection that reads");
+    let mut received = Vec::new();
+    let _ = in_time(stalled.read_to_end(&mut received)).await;
+    assert!(received.len() < rounds * window * content.len(), "{}", received.len());
 }
 
 #[tokio::test]

@@ -60,9 +60,9 @@ impl Messages {
         let pipes = Pipes { journal: journal.clone(), targets: Arc::clone(&targets), shutdown: shutdown.clone() };
         let replays = Replays::new(Arc::clone(&store), feed.clone());
         let (running_bus, token) = (Arc::clone(&bus), shutdown.token.clone());
-        shutdown.spawn(async move { running_bus.run(token).await });
-        shutdown.spawn(sequencer.run(shutdown.token.clone()));
-        shutdown.spawn(writer.run(shutdown.token.clone()));
+        spawn_vital(shutdown, async move { running_bus.run(token).await });
+        spawn_vital(shutdown, sequencer.run(shutdown.token.clone()));
+        spawn_vital(shutdown, writer.run(shutdown.token.clone()));
         Ok(Self { store, journal, pipes, feed, replays, shutdown: shutdown.clone(), targets, bus, clock })
     }
 
@@ -101,6 +101,15 @@ impl Messages {
         }
         Ok(read)
     }
+}
+
+/// Starts a task the process is nothing without: should it end (it panicked), everything ends and is started anew.
+fn spawn_vital(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + 'static) {
+    let guard = shutdown.token.clone().drop_guard();
+    shutdown.spawn(async move {
+        let _guard = guard;
+        task.await;
+    });
 }
 
 fn message_read(user: UserId, conversation: ConversationId, read: &ReadState) -> Bytes {

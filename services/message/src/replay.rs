@@ -7,7 +7,7 @@ use messenger_core::{ConversationId, Cursor, Error, ErrorKind, Position, Result,
 
 use crate::{
     batch::{entry_bytes, fitting},
-    feed::{Asks, Events, Feed, FeedEvent},
+    feed::{Events, Feed, FeedEvent},
     model::{Entry, MissedMessages, ReplayPage},
     store::Store,
 };
@@ -118,7 +118,6 @@ impl Replays {
             phase: Phase::Beginning { after },
             ready: VecDeque::new(),
             events: follower.events,
-            _asks: follower.asks,
         })
     }
 }
@@ -134,7 +133,6 @@ pub struct Subscription {
     phase: Phase,
     ready: VecDeque<Subscribed>,
     events: Events,
-    _asks: Asks,
 }
 
 /// What a subscriber hears.

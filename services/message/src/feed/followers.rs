@@ -43,7 +43,6 @@ struct Follower {
     queue: Arc<Queue>,
     users: HashMap<UserId, HashSet<ConversationId>>,
     chosen: Vec<u32>,
-    is_told: bool,
 }
 
 /// Users asked for whose conversations are not known yet.
@@ -64,7 +63,7 @@ impl Followers {
     /// A new one, told first of all where the feed is.
     pub(crate) fn open(&mut self, id: FollowerId, queue: Arc<Queue>, position: Position) {
         queue.push(FeedEvent::Welcome(position));
-        self.followers.insert(id, Follower { queue, users: HashMap::new(), chosen: Vec::new(), is_told: true });
+        self.followers.insert(id, Follower { queue, users: HashMap::new(), chosen: Vec::new() });
     }
 
     /// Begins to follow users; to be asked for before the snapshot is. None when the follower is gone.
@@ -119,17 +118,10 @@ impl Followers {
         }
     }
 
-    /// Tells those who heard nothing since the last time that the feed is here.
+    /// Tells everybody where the feed is; forgets those who are gone.
     pub(crate) fn heartbeat(&mut self, position: Position) {
-        let mut gone = Vec::new();
-        for (id, follower) in &mut self.followers {
-            let is_told = std::mem::replace(&mut follower.is_told, false);
-            let is_there =
-                if is_told { follower.queue.is_open() } else { follower.queue.push(FeedEvent::Heartbeat(position)) };
-            if !is_there {
-                gone.push(*id);
-            }
-        }
+        let is_gone = |follower: &Follower| !follower.queue.push(FeedEvent::Heartbeat(position));
+        let gone: Vec<_> = self.followers.iter().filter(|(_, follower)| is_gone(follower)).map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|id| self.forget(id));
     }
 
@@ -181,8 +173,7 @@ impl Followers {
     }
 
     fn push(&mut self, id: FollowerId, event: FeedEvent) {
-        let Some(follower) = self.followers.get_mut(&id) else { return };
-        follower.is_told = true;
+        let Some(follower) = self.followers.get(&id) else { return };
         if !follower.queue.push(event) {
             self.forget(id);
         }
@@ -314,3 +305,6 @@ fn effect(entry: &Entry) -> Effect {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub enum FeedEvent {
     Entries(Chosen),
     /// An encoded signal that concerns it.
     Signal(Bytes),
-    /// Nothing was to be said; the feed is here.
+    /// Every second: the feed is here.
     Heartbeat(Position),
 }
 
@@ -120,11 +120,6 @@ impl Queue {
         drop(state);
         self.ready.notify_one();
         true
-    }
-
-    /// Whether the follower is there and fast enough.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.lock().end, End::Open)
     }
 
     /// Ends the follower; what waits is thrown away.

@@ -116,6 +116,8 @@ impl Sequencer {
                 break;
             }
         }
+        // They end by themselves: no read of the store is dropped.
+        self.snapshots.detach_all();
         self.followers.end_all(&Error::new(ErrorKind::Draining, "this process ends: follow another one"));
     }
 
