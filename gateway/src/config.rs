@@ -23,13 +23,13 @@ pub struct Config {
     /// What the gateway itself needs.
     #[command(flatten)]
     pub gateway: GatewayConfig,
-    /// Address of the auth service.
+    /// The auth service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
     pub auth_url: String,
-    /// Address of the conversation service.
+    /// The conversation service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_CONVERSATION_URL", default_value = "http://127.0.0.1:50052")]
     pub conversation_url: String,
-    /// Address of the message service.
+    /// The message service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_MESSAGE_URL", default_value = "http://127.0.0.1:50053")]
     pub message_url: String,
     /// What services prove themselves by, the same for all of them: at least 32 characters.
@@ -213,7 +213,7 @@ impl Config {
         })?;
         let channel = |flag: &str, url: &str| {
             RpcChannel::remote(url, credential.clone()).map_err(|cause| {
-                let line = format!("{flag} must be a URL like http://host:port");
+                let line = format!("{flag} must be a URL like http://host:port, or several separated by commas");
                 Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
             })
         };

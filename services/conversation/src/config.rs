@@ -27,10 +27,10 @@ pub struct Config {
     /// Folder of the SQLite file.
     #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
-    /// The auth service.
+    /// The auth service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
     pub auth_url: String,
-    /// The message service.
+    /// The message service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_MESSAGE_URL", default_value = "http://127.0.0.1:50053")]
     pub message_url: String,
     /// What services prove themselves by, the same for all of them: at least 32 characters.

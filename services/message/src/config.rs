@@ -22,10 +22,10 @@ pub struct Config {
     /// Folder of the SQLite file.
     #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
-    /// The conversation service.
+    /// The conversation service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_CONVERSATION_URL", default_value = "http://127.0.0.1:50052")]
     pub conversation_url: String,
-    /// The auth service.
+    /// The auth service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
     pub auth_url: String,
     /// Redis URL of the bus between message processes; without one they use PostgreSQL.

@@ -6,7 +6,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -32,6 +32,8 @@ use crate::{
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
+/// The code of a call that nobody serves.
+const UNIMPLEMENTED: &str = "12";
 const GRPC_STATUS_DETAILS: &str = "grpc-status-details-bin";
 
 /// By what a server knows its callers.
@@ -91,8 +93,22 @@ where
         };
         request.extensions_mut().insert(caller);
         let limit = deadline(request.headers()).unwrap_or(HANDLER_TIMEOUT);
-        Box::pin(handle(self.inner.call(request), limit).instrument(span))
+        let path = request.uri().path().to_owned();
+        Box::pin(measured(path, handle(self.inner.call(request), limit)).instrument(span))
     }
+}
+
+/// Until the answer, or until a stream of answers is open. Paths nobody serves are many: they are not told apart.
+async fn measured<R>(
+    path: String,
+    handler: impl Future<Output = Result<Response<R>, Infallible>>,
+) -> Result<Response<R>, Infallible> {
+    let began = Instant::now();
+    let Ok(response) = handler.await;
+    let code = response.headers().get(GRPC_STATUS).and_then(|code| code.to_str().ok()).unwrap_or("0").to_owned();
+    let method = if code == UNIMPLEMENTED { "other".to_owned() } else { path };
+    metrics::histogram!("messenger_rpc_seconds", "method" => method, "code" => code).record(began.elapsed());
+    Ok(response)
 }
 
 async fn handle<R>(
@@ -134,7 +150,7 @@ fn describe(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Up to eight digits and a unit, as the gRPC protocol has it.
-fn deadline(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn deadline(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

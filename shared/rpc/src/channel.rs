@@ -3,25 +3,15 @@
 use std::{
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response, header::AUTHORIZATION};
 use messenger_core::{Error, ErrorKind};
-use tonic::{
-    Status,
-    body::Body,
-    service::Routes,
-    transport::{Channel, Endpoint},
-};
-use tower::{Service, ServiceExt as _};
+use tonic::{Status, body::Body, service::Routes};
+use tower::Service;
 
-use crate::{ServiceCredential, status::to_status, trace};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{ServiceCredential, balance::Balance, remote, status::to_status, trace};
 
 /// The way to a service, over the network or in process: what generated clients are made with. Cheap to clone. Carries
 /// the service credential and the trace context on every call.
@@ -33,30 +23,19 @@ pub struct RpcChannel {
 
 #[derive(Debug, Clone)]
 enum Peer {
-    Remote(Channel),
+    Remote(Arc<Balance>),
     InProcess(Arc<OnceLock<Routes>>),
 }
 
 impl RpcChannel {
-    /// To a service at `http://host:port`. Connects at the first call and again when the connection is lost; a peer
-    /// that is away makes calls UNAVAILABLE, at once or after 2 s.
+    /// To a service at `http://host:port`; several addresses are separated by commas, and a name may stand for several.
+    /// Connects at the first call and again when a connection is lost; calls go in turn to the addresses that are up.
+    /// When none is, calls are UNAVAILABLE, at once or after 2 s.
     ///
     /// # Errors
-    /// VALIDATION_FAILED when the URL is none.
-    pub fn remote(url: &str, credential: ServiceCredential) -> Result<Self, Error> {
-        let invalid = || Error::invalid("url", format!("{url} is not of the form http://host:port"));
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| invalid())?;
-        if endpoint.uri().scheme_str() != Some("http") || endpoint.uri().port_u16().is_none() {
-            return Err(invalid());
-        }
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        Ok(Self { peer: Peer::Remote(channel), credential })
+    /// VALIDATION_FAILED when one is no such URL.
+    pub fn remote(urls: &str, credential: ServiceCredential) -> Result<Self, Error> {
+        Ok(Self { peer: Peer::Remote(Arc::new(Balance::new(urls)?)), credential })
     }
 
     /// To a service of this process that is made later: calls are UNAVAILABLE until the slot is filled.
@@ -90,17 +69,14 @@ impl Service<Request<Body>> for RpcChannel {
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         request.headers_mut().insert(AUTHORIZATION, self.credential.authorization().clone());
         match &self.peer {
-            Peer::Remote(channel) => {
+            Peer::Remote(balance) => {
                 trace::inject(request.headers_mut());
-                Box::pin(call_remote(channel.clone(), request))
+                let balance = Arc::clone(balance);
+                Box::pin(async move { remote::call(&balance, request).await })
             }
             Peer::InProcess(routes) => Box::pin(call_in_process(routes.get().cloned(), request)),
         }
     }
-}
-
-async fn call_remote(channel: Channel, request: Request<Body>) -> Result<Response<Body>, Status> {
-    channel.oneshot(request).await.map_err(|error| Status::from_error(error.into()))
 }
 
 async fn call_in_process(routes: Option<Routes>, request: Request<Body>) -> Result<Response<Body>, Status> {

@@ -3,13 +3,17 @@
 //! Client: [`RpcChannel`]. Server: [`routes`] adds authentication, tracing, deadlines and panic safety to generated
 //! servers, [`serve`] puts them on a socket. [`to_status`] and [`from_status`] carry the one `Error` across.
 
+mod balance;
 mod call;
 mod caller;
 mod channel;
+mod connection;
 pub mod convert;
 mod credential;
 mod health;
 pub mod keys;
+mod process;
+mod remote;
 mod server;
 mod status;
 mod trace;
@@ -21,8 +25,10 @@ pub use channel::{InProcessSlot, RpcChannel};
 pub use convert::{from_timestamp, timestamp};
 pub use credential::ServiceCredential;
 pub use health::HealthReporter;
+pub use process::{Check, Served, Sockets};
 pub use server::{listen, serve};
 pub use status::{from_rpc_status, from_status, to_rpc_status, to_status};
+pub use trace::{TraceParent, join_request};
 
 /// Bytes in one message, in either direction: what services set with `max_decoding_message_size`.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -1,16 +1,81 @@
-//! One span per RPC, joined to the caller's trace by W3C `traceparent`.
+//! Spans joined to the trace of whoever asks, by W3C `traceparent`.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use opentelemetry::{
-    Context,
+    Context, SpanId, TraceFlags, TraceId,
     global::get_text_map_propagator,
     propagation::{Extractor, Injector},
-    trace::TraceContextExt as _,
+    trace::{SpanContext, TraceContextExt as _, TraceState},
 };
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 const TRACEPARENT: &str = "traceparent";
+/// Of many that were done together, so many are named.
+const LINKS_MAX: usize = 128;
+
+/// Where in a trace something was asked for; empty, and free, when no traces are exported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceParent(Option<Box<SpanContext>>);
+
+impl TraceParent {
+    /// Of a span.
+    #[must_use]
+    pub fn of(span: &Span) -> Self {
+        if span.is_none() {
+            return Self::default();
+        }
+        let context = span.context();
+        let place = context.span().span_context().clone();
+        Self(place.is_valid().then(|| Box::new(place)))
+    }
+
+    /// As W3C writes it: `00-{trace}-{span}-{flags}`.
+    #[must_use]
+    pub fn to_text(&self) -> Option<String> {
+        let place = self.0.as_ref()?;
+        Some(format!("00-{}-{}-{:02x}", place.trace_id(), place.span_id(), place.trace_flags()))
+    }
+
+    /// From a peer; empty for what is none.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        let read = || {
+            let (trace, span, flags) = match text.len() {
+                55 => (text.get(3..35)?, text.get(36..52)?, text.get(53..55)?),
+                _ => return None,
+            };
+            let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
+            let trace = TraceId::from_hex(trace).ok()?;
+            let place = SpanContext::new(trace, SpanId::from_hex(span).ok()?, flags, true, TraceState::default());
+            place.is_valid().then(|| Box::new(place))
+        };
+        Self(read())
+    }
+
+    /// Makes `span` a child of the first of those it does the work of, and names the others.
+    pub fn join<'a>(span: &Span, parents: impl IntoIterator<Item = &'a Self>) {
+        if span.is_disabled() {
+            return;
+        }
+        let mut places = parents.into_iter().filter_map(|parent| parent.0.as_deref()).take(LINKS_MAX);
+        if let Some(first) = places.next() {
+            // Fails when traces are not exported: then there is nothing to join.
+            let _ = span.set_parent(Context::new().with_remote_span_context(first.clone()));
+        }
+        places.for_each(|place| span.add_link(place.clone()));
+    }
+}
+
+/// Makes `span` a child of the one the request's `traceparent` names, if it names one.
+pub fn join_request(span: &Span, headers: &HeaderMap) {
+    if span.is_disabled() || !headers.contains_key(TRACEPARENT) {
+        return;
+    }
+    let remote = get_text_map_propagator(|propagator| propagator.extract(&Received(headers)));
+    // Fails when traces are not exported: then there is nothing to join.
+    let _ = span.set_parent(remote);
+}
 
 /// The span a handler runs in. In process the caller's span is the current one and becomes its parent.
 pub(crate) fn server_span<B>(request: &Request<B>) -> Span {
@@ -24,11 +89,7 @@ pub(crate) fn server_span<B>(request: &Request<B>) -> Span {
         rpc.method = method,
         rpc.status = Empty,
     );
-    if request.headers().contains_key(TRACEPARENT) {
-        let remote = get_text_map_propagator(|propagator| propagator.extract(&Received(request.headers())));
-        // Fails when traces are not exported: then there is nothing to join.
-        let _ = span.set_parent(remote);
-    }
+    join_request(&span, request.headers());
     span
 }
 
@@ -62,6 +123,27 @@ impl Injector for Sent<'_> {
     fn set(&mut self, key: &str, value: String) {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
             self.0.insert(name, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_w3c_writes_it() {
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(TraceParent::from_text(text).to_text().as_deref(), Some(text));
+        let none = [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-1",
+        ];
+        for text in none {
+            assert_eq!(TraceParent::from_text(text), TraceParent::default(), "{text}");
         }
     }
 }
