@@ -1,63 +1,22 @@
-//! The product as it is deployed: one process or four, on either store.
+//! The product as it is deployed: one process, four, or several of each, on either store.
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use anyhow::Context as _;
+use futures_util::future::try_join_all;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::{
-    Api, database,
-    process::{Launch, Process, free_address},
+    Api, Bus, Instance, Part, Settings, Shape, Size, database,
+    plan::Plan,
+    process::{Launch, Process},
 };
-
-/// A shape of deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// One process, SQLite.
-    StandaloneSqlite,
-    /// One process, PostgreSQL.
-    StandalonePostgres,
-    /// Four processes, PostgreSQL.
-    SplitPostgres,
-}
-
-/// A process of a cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// All in one.
-    Standalone,
-    /// Identity.
-    Auth,
-    /// Messages and the journal.
-    Message,
-    /// Conversations and participants.
-    Conversation,
-    /// The edge.
-    Gateway,
-}
-
-/// More arguments than those a cluster needs.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// For the process at the edge.
-    pub edge: Vec<&'static str>,
-    /// For the one that holds auth.
-    pub auth: Vec<&'static str>,
-}
-
-/// Without rate limits, so that a test goes as fast as it can.
-impl Default for Settings {
-    fn default() -> Self {
-        Self { edge: vec!["--no-rate-limits"], auth: Vec::new() }
-    }
-}
 
 /// Running processes that form one messenger.
 pub struct Cluster {
-    parts: BTreeMap<Part, (Launch, Option<Process>)>,
-    edge: SocketAddr,
-    grpc: BTreeMap<&'static str, SocketAddr>,
+    processes: BTreeMap<Instance, (Launch, Option<Process>)>,
+    edges: Vec<SocketAddr>,
+    grpc: BTreeMap<&'static str, Vec<SocketAddr>>,
     database_url: Option<String>,
     folder: TempDir,
 }
@@ -71,88 +30,57 @@ impl Cluster {
         Self::start_with(shape, Settings::default()).await
     }
 
-    /// Starts a messenger with more arguments.
+    /// Starts a messenger with more arguments, all its processes at the same time.
     ///
     /// # Errors
     /// When a process does not become ready.
     pub async fn start_with(shape: Shape, settings: Settings) -> anyhow::Result<Self> {
         let database_url = match shape {
             Shape::StandaloneSqlite => None,
-            Shape::StandalonePostgres | Shape::SplitPostgres => Some(database::create().await?),
+            Shape::StandalonePostgres | Shape::SplitPostgres | Shape::Many(..) => Some(database::create().await?),
         };
-        let (folder, edge) = (tempfile::tempdir()?, free_address()?);
-        let mut cluster = Self { parts: BTreeMap::new(), edge, grpc: BTreeMap::new(), database_url, folder };
-        match shape {
-            Shape::StandaloneSqlite | Shape::StandalonePostgres => cluster.plan_standalone(settings)?,
-            Shape::SplitPostgres => cluster.plan_split(settings)?,
-        }
-        let parts: Vec<Part> = cluster.parts.keys().copied().collect();
-        for part in parts {
-            cluster.restart(part).await?;
-        }
-        Ok(cluster)
+        let (folder, url) = (tempfile::tempdir()?, database_url.as_deref());
+        let plan = match shape {
+            Shape::StandaloneSqlite | Shape::StandalonePostgres => Plan::standalone(url, folder.path(), settings)?,
+            Shape::SplitPostgres => Plan::split(url.context("made above")?, Size::each(1), Bus::Postgres, settings)?,
+            Shape::Many(size, bus) => Plan::split(url.context("made above")?, size, bus, settings)?,
+        };
+        let processes = plan.launches.into_iter().map(|(instance, launch)| async move {
+            let process = Process::start(&launch).await?;
+            anyhow::Ok((instance, (launch, Some(process))))
+        });
+        let processes = try_join_all(processes).await?.into_iter().collect();
+        Ok(Self { processes, edges: plan.edges, grpc: plan.grpc, database_url, folder })
     }
 
-    fn plan_standalone(&mut self, settings: Settings) -> anyhow::Result<()> {
-        let grpc = free_address()?;
-        self.grpc = ["auth", "conversation", "message"].map(|service| (service, grpc)).into();
-        let mut arguments = vec![
-            format!("--listen={}", self.edge),
-            format!("--grpc-listen={grpc}"),
-            format!("--data-dir={}", self.folder.path().display()),
-        ];
-        arguments.extend(self.database_url.iter().map(|url| format!("--database-url={url}")));
-        arguments.extend(settings.edge.into_iter().chain(settings.auth).map(str::to_owned));
-        self.parts.insert(Part::Standalone, (Launch { binary: "messenger", arguments }, None));
-        Ok(())
-    }
-
-    fn plan_split(&mut self, settings: Settings) -> anyhow::Result<()> {
-        let secret = format!("--service-secret={}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let database = format!("--database-url={}", self.database_url.as_deref().context("split has one")?);
-        let (auth, conversation, message) = (free_address()?, free_address()?, free_address()?);
-        self.grpc = [("auth", auth), ("conversation", conversation), ("message", message)].into();
-        let auth_url = format!("--auth-url=http://{auth}");
-        let conversation_url = format!("--conversation-url=http://{conversation}");
-        let message_url = format!("--message-url=http://{message}");
-        let listen = |address: SocketAddr| format!("--listen={address}");
-        let mut edge = vec![listen(self.edge), auth_url.clone(), conversation_url.clone(), message_url.clone()];
-        edge.extend(settings.edge.into_iter().map(str::to_owned));
-        let mut identity = vec![listen(auth), database.clone()];
-        identity.extend(settings.auth.into_iter().map(str::to_owned));
-        let plan = [
-            (Part::Auth, "messenger-auth", identity),
-            (
-                Part::Message,
-                "messenger-message",
-                vec![listen(message), database.clone(), auth_url.clone(), conversation_url],
-            ),
-            (Part::Conversation, "messenger-conversation", vec![listen(conversation), database, auth_url, message_url]),
-            (Part::Gateway, "messenger-gateway", edge),
-        ];
-        for (part, binary, mut arguments) in plan {
-            arguments.push(secret.clone());
-            self.parts.insert(part, (Launch { binary, arguments }, None));
-        }
-        Ok(())
-    }
-
-    /// The edge's REST, Socket.IO and WebSocket.
+    /// The REST interface of the (first) edge.
     #[must_use]
     pub fn api(&self) -> Api {
-        Api::new(format!("http://{}", self.edge))
+        self.api_at(0)
     }
 
-    /// Where the edge listens.
+    /// The REST interface of one of several edges.
+    #[must_use]
+    pub fn api_at(&self, number: usize) -> Api {
+        Api::new(format!("http://{}", self.edges[number]))
+    }
+
+    /// Where the (first) edge listens.
     #[must_use]
     pub fn edge(&self) -> SocketAddr {
-        self.edge
+        self.edges[0]
     }
 
-    /// Where a service (`auth`, `conversation`, `message`) listens for gRPC.
+    /// Where each edge listens.
+    #[must_use]
+    pub fn edges(&self) -> &[SocketAddr] {
+        &self.edges
+    }
+
+    /// Where the (first) process of a service (`auth`, `conversation`, `message`) listens for gRPC.
     #[must_use]
     pub fn grpc(&self, service: &str) -> SocketAddr {
-        self.grpc[service]
+        self.grpc[service][0]
     }
 
     /// The database, when it is PostgreSQL.
@@ -167,50 +95,50 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// Which processes there are.
+    /// Which processes there are, running or not.
     #[must_use]
-    pub fn parts(&self) -> Vec<Part> {
-        self.parts.keys().copied().collect()
+    pub fn parts(&self) -> Vec<Instance> {
+        self.processes.keys().copied().collect()
     }
 
-    /// The process that clients are connected to.
+    /// The kind of process that clients are connected to.
     #[must_use]
     pub fn edge_part(&self) -> Part {
-        if self.parts.contains_key(&Part::Gateway) { Part::Gateway } else { Part::Standalone }
+        if self.processes.contains_key(&Part::Gateway.nth(0)) { Part::Gateway } else { Part::Standalone }
     }
 
     /// A running process.
     #[must_use]
-    pub fn process(&self, part: Part) -> Option<&Process> {
-        self.parts.get(&part)?.1.as_ref()
+    pub fn process(&self, which: impl Into<Instance>) -> Option<&Process> {
+        self.processes.get(&which.into())?.1.as_ref()
     }
 
     /// Ends one process with `kill -9`.
     ///
     /// # Errors
     /// When it does not run.
-    pub async fn kill(&mut self, part: Part) -> anyhow::Result<()> {
-        self.take(part)?.kill().await
+    pub async fn kill(&mut self, which: impl Into<Instance>) -> anyhow::Result<()> {
+        self.take(which.into())?.kill().await
     }
 
     /// Ends one process with SIGTERM; gives its exit code.
     ///
     /// # Errors
     /// When it does not run or does not end within 15 s.
-    pub async fn terminate(&mut self, part: Part) -> anyhow::Result<Option<i32>> {
-        Ok(self.take(part)?.terminate().await?.code())
+    pub async fn terminate(&mut self, which: impl Into<Instance>) -> anyhow::Result<Option<i32>> {
+        Ok(self.take(which.into())?.terminate().await?.code())
     }
 
-    fn take(&mut self, part: Part) -> anyhow::Result<Process> {
-        self.parts.get_mut(&part).and_then(|(_, process)| process.take()).context("not running")
+    fn take(&mut self, which: Instance) -> anyhow::Result<Process> {
+        self.processes.get_mut(&which).and_then(|(_, process)| process.take()).context("not running")
     }
 
     /// Starts one process (again) on its address and store.
     ///
     /// # Errors
     /// When it does not become ready.
-    pub async fn restart(&mut self, part: Part) -> anyhow::Result<()> {
-        let (launch, process) = self.parts.get_mut(&part).context("no such part in this shape")?;
+    pub async fn restart(&mut self, which: impl Into<Instance>) -> anyhow::Result<()> {
+        let (launch, process) = self.processes.get_mut(&which.into()).context("no such part in this shape")?;
         *process = Some(Process::start(launch).await?);
         Ok(())
     }

@@ -5,8 +5,10 @@ pub mod api;
 pub mod client;
 pub mod cluster;
 pub mod database;
+pub mod plan;
 pub mod process;
 
 pub use api::{Api, User};
 pub use client::{Event, TestClient, Wire};
-pub use cluster::{Cluster, Part, Settings, Shape};
+pub use cluster::Cluster;
+pub use plan::{Bus, Instance, Part, Settings, Shape, Size};
