@@ -7,7 +7,7 @@ use messenger_core::{Error, ErrorKind, Result};
 use messenger_db::Location;
 use messenger_identity::TokenRules;
 use messenger_rpc::ServiceCredential;
-use messenger_telemetry::TelemetryArgs;
+use messenger_telemetry::{ProcessArgs, Settings};
 
 /// Every process keeps revocations a little longer than this.
 const ACCESS_TOKEN_TTL_MAX: Duration = Duration::from_secs(15 * 60);
@@ -38,12 +38,12 @@ pub struct Config {
     /// Life and names of tokens.
     #[command(flatten)]
     pub tokens: TokenConfig,
-    /// What is logged.
+    /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
+    #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Those every binary has.
     #[command(flatten)]
-    pub telemetry: TelemetryArgs,
-    /// Show the settings in force, secrets hidden, and exit.
-    #[arg(long)]
-    pub print_config: bool,
+    pub process: ProcessArgs,
 }
 
 /// Life and names of tokens.
@@ -64,21 +64,6 @@ pub struct TokenConfig {
 }
 
 impl Config {
-    /// From the process's arguments and environment. Prints help and version itself.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
-    pub fn read() -> Result<Self> {
-        Self::try_parse().map_err(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::new(ErrorKind::ValidationFailed, line)
-        })
-    }
-
     /// Where the store is.
     ///
     /// # Errors
@@ -99,6 +84,12 @@ impl Config {
     }
 }
 
+impl Settings for Config {
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+}
+
 /// The settings in force, secrets hidden.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,7 +105,9 @@ impl fmt::Display for Config {
         writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;
         writeln!(f, "token-issuer = {}", self.tokens.token_issuer)?;
         writeln!(f, "token-audience = {}", self.tokens.token_audience)?;
-        writeln!(f, "log = {}", self.telemetry.log)
+        let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
+        writeln!(f, "metrics-listen = {metrics_listen}")?;
+        writeln!(f, "log = {}", self.process.log)
     }
 }
 

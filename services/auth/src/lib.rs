@@ -17,14 +17,14 @@ pub mod sessions;
 pub mod store;
 pub mod tokens;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use aws_lc_rs::hmac;
 use messenger_core::{Clock, Result, SystemClock};
 use messenger_identity::Verifier;
 use messenger_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
-use messenger_rpc::{HealthReporter, ServerAuth, ServiceCredential};
-use messenger_telemetry::{Shutdown, TelemetryConfig};
+use messenger_rpc::{Check, Served, ServerAuth, ServiceCredential, Sockets};
+use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
 pub use self::{
@@ -38,7 +38,6 @@ use self::{
 
 /// Larger than any request of this service: 1,000 ids.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
-const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// The service, ready to be served.
 pub struct Auth {
@@ -112,19 +111,25 @@ impl Auth {
 /// One line for the operator that names the setting, when it cannot start; INTERNAL when the server breaks.
 pub async fn run(config: Config) -> Result<()> {
     let credential = config.credential()?;
-    let log_filter = config.telemetry.log.clone();
-    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger-auth", log_filter })?;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.listen).await?;
+    let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
     let store = open_store(&config.location()?).await?;
-    let auth = build(&config.tokens, store, Arc::new(SystemClock)).await?;
+    let auth = build(&config.tokens, store.clone(), Arc::new(SystemClock)).await?;
     let shutdown = Shutdown::new();
     auth.start(&shutdown);
-    shutdown.cancel_on_signal();
-    let health = HealthReporter::new(&[SERVICE_NAME]).await;
-    health.set_serving(true).await;
-    tracing::info!(address = %config.listen, "auth is ready");
-    let routes = auth.routes(credential, &shutdown);
-    let served = messenger_rpc::serve(listener, routes, shutdown.token.clone(), health).await;
-    shutdown.drain(DRAIN_MAX).await;
-    served
+    let served = Served {
+        name: "auth",
+        services: &[SERVICE_NAME],
+        routes: auth.routes(credential, &shutdown),
+        check: check(store),
+    };
+    sockets.serve(served, shutdown).await
+}
+
+/// Whether the store answers.
+#[must_use]
+pub fn check(store: Arc<dyn Store>) -> Check {
+    Box::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.revocation_head().await.map(drop) })
+    })
 }

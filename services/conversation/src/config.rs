@@ -10,7 +10,7 @@ use messenger_proto::{
     auth::v1::auth_service_client::AuthServiceClient, message::v1::message_service_client::MessageServiceClient,
 };
 use messenger_rpc::{RpcChannel, ServiceCredential};
-use messenger_telemetry::TelemetryArgs;
+use messenger_telemetry::{ProcessArgs, Settings};
 
 use crate::Peers;
 
@@ -48,30 +48,15 @@ pub struct Config {
     /// `aud` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
     pub token_audience: String,
-    /// What is logged.
+    /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
+    #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Those every binary has.
     #[command(flatten)]
-    pub telemetry: TelemetryArgs,
-    /// Show the settings in force, secrets hidden, and exit.
-    #[arg(long)]
-    pub print_config: bool,
+    pub process: ProcessArgs,
 }
 
 impl Config {
-    /// From the process's arguments and environment. Prints help and version itself.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
-    pub fn read() -> Result<Self> {
-        Self::try_parse().map_err(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::new(ErrorKind::ValidationFailed, line)
-        })
-    }
-
     /// Where the store is.
     ///
     /// # Errors
@@ -85,8 +70,9 @@ impl Config {
     /// # Errors
     /// VALIDATION_FAILED when it is missing or too short.
     pub fn credential(&self) -> Result<ServiceCredential> {
-        ServiceCredential::new(&self.service_secret)
-            .map_err(|cause| invalid("--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters", cause))
+        ServiceCredential::new(&self.service_secret).map_err(|cause| {
+            invalid("--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters", cause)
+        })
     }
 
     /// The services this one asks.
@@ -115,6 +101,12 @@ fn invalid(line: impl Into<std::borrow::Cow<'static, str>>, cause: Error) -> Err
     Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
 }
 
+impl Settings for Config {
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+}
+
 /// The settings in force, secrets hidden.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +122,9 @@ impl fmt::Display for Config {
         writeln!(f, "service-secret = {secret}")?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
-        writeln!(f, "log = {}", self.telemetry.log)
+        let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
+        writeln!(f, "metrics-listen = {metrics_listen}")?;
+        writeln!(f, "log = {}", self.process.log)
     }
 }
 

@@ -15,17 +15,17 @@ mod rpc;
 pub mod store;
 pub mod users;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use messenger_core::{Clock, Error, Result, SystemClock};
+use messenger_core::{Clock, Result, SystemClock};
 use messenger_identity::Verifier;
 use messenger_proto::{
     auth::v1::auth_service_client::AuthServiceClient,
     conversation::v1::conversation_service_server::{ConversationServiceServer, SERVICE_NAME},
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, keys};
-use messenger_telemetry::{Shutdown, TelemetryConfig};
+use messenger_rpc::{Check, RpcChannel, Served, ServerAuth, Sockets, keys};
+use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
 pub use self::{config::Config, rpc::Rpc, store::open as open_store};
@@ -33,7 +33,6 @@ use self::{conversations::Conversations, outbox::Outbox, store::Store, users::Us
 
 /// Larger than any request of this service: 1,000 ids.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
-const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// The services this one asks.
 #[derive(Debug, Clone)]
@@ -84,24 +83,30 @@ impl Service {
 pub async fn run(config: Config) -> Result<()> {
     let credential = config.credential()?;
     let peers = config.peers(&credential)?;
-    let log_filter = config.telemetry.log.clone();
-    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger-conversation", log_filter })?;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.listen).await?;
-    let address = listener.local_addr().map_err(Error::internal)?;
+    let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
     let clock = Arc::new(SystemClock);
     let verifier = Arc::new(Verifier::new(config.token_rules(), clock.clone()));
     let shutdown = Shutdown::new();
     follow_auth(&peers.auth, &verifier, &shutdown);
-    let service = build(open_store(&config.location()?).await?, peers, clock);
+    let store = open_store(&config.location()?).await?;
+    let service = build(store.clone(), peers, clock);
     service.start(&shutdown);
-    shutdown.cancel_on_signal();
-    let health = HealthReporter::new(&[SERVICE_NAME]).await;
-    health.set_serving(true).await;
-    tracing::info!(%address, "conversation is ready");
-    let routes = service.routes(ServerAuth { verifier, credential });
-    let served = messenger_rpc::serve(listener, routes, shutdown.token.clone(), health).await;
-    shutdown.drain(DRAIN_MAX).await;
-    served
+    let served = Served {
+        name: "conversation",
+        services: &[SERVICE_NAME],
+        routes: service.routes(ServerAuth { verifier, credential }),
+        check: check(store),
+    };
+    sockets.serve(served, shutdown).await
+}
+
+/// Whether the store answers.
+#[must_use]
+pub fn check(store: Arc<dyn Store>) -> Check {
+    Box::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.undelivered(None, 1).await.map(drop) })
+    })
 }
 
 /// Keeps what end users are verified by.

@@ -7,7 +7,7 @@ use messenger_core::{Error, ErrorKind, Result};
 use messenger_db::Location;
 use messenger_identity::TokenRules;
 use messenger_rpc::ServiceCredential;
-use messenger_telemetry::TelemetryArgs;
+use messenger_telemetry::{ProcessArgs, Settings};
 
 /// The journal: messages, history, read positions and the feed.
 #[derive(Parser)]
@@ -46,12 +46,12 @@ pub struct Config {
     /// `aud` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
     pub token_audience: String,
-    /// What is logged.
+    /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
+    #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Those every binary has.
     #[command(flatten)]
-    pub telemetry: TelemetryArgs,
-    /// Show the settings in force, secrets hidden, and exit.
-    #[arg(long)]
-    pub print_config: bool,
+    pub process: ProcessArgs,
 }
 
 /// What connects the message processes of one journal.
@@ -66,21 +66,6 @@ pub enum BusLocation {
 }
 
 impl Config {
-    /// From the process's arguments and environment. Prints help and version itself.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
-    pub fn read() -> Result<Self> {
-        Self::try_parse().map_err(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::new(ErrorKind::ValidationFailed, line)
-        })
-    }
-
     /// Where the store is.
     ///
     /// # Errors
@@ -119,6 +104,12 @@ impl Config {
     }
 }
 
+impl Settings for Config {
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+}
+
 /// The settings in force, secrets hidden.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,7 +127,9 @@ impl fmt::Display for Config {
         writeln!(f, "service-secret = {}", hidden(!self.service_secret.is_empty()))?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
-        writeln!(f, "log = {}", self.telemetry.log)
+        let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
+        writeln!(f, "metrics-listen = {metrics_listen}")?;
+        writeln!(f, "log = {}", self.process.log)
     }
 }
 

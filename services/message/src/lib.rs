@@ -20,7 +20,7 @@ pub mod store;
 mod streams;
 mod target;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use messenger_bus::{EventBus, LocalBus, PostgresBus, RedisBus};
 use messenger_core::{Clock, JournalId, Result, SystemClock};
@@ -31,8 +31,8 @@ use messenger_proto::{
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::message_service_server::SERVICE_NAME,
 };
-use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, keys};
-use messenger_telemetry::{Shutdown, TelemetryConfig};
+use messenger_rpc::{Check, RpcChannel, Served, ServerAuth, Sockets, keys};
+use messenger_telemetry::Shutdown;
 
 use self::store::Store;
 pub use self::{
@@ -44,7 +44,6 @@ pub use self::{
 /// The schema of this context.
 const CONTEXT: &str = "message";
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
-const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Services this one asks.
 #[derive(Debug, Clone)]
@@ -95,24 +94,30 @@ pub async fn run(config: Config) -> Result<()> {
     let (credential, bus) = (config.credential()?, config.bus()?);
     let conversation = RpcChannel::remote(&config.conversation_url, credential.clone())?;
     let auth = AuthServiceClient::new(RpcChannel::remote(&config.auth_url, credential.clone())?);
-    let log_filter = config.telemetry.log.clone();
-    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger-message", log_filter })?;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.listen).await?;
+    let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
     let store = open_store(&config.location()?).await?;
     let bus = open_bus(&bus, store.journal().await?.id)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let shutdown = Shutdown::new();
     let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
-    let messages = build(store, bus, peers, Arc::clone(&clock), &shutdown).await?;
+    let messages = build(store.clone(), bus, peers, Arc::clone(&clock), &shutdown).await?;
     let verifier = Arc::new(Verifier::new(config.token_rules(), clock));
     shutdown.spawn(keys::follow_jwks(auth.clone(), Arc::clone(&verifier), shutdown.token.clone()));
     shutdown.spawn(keys::follow_revocations(auth, Arc::clone(&verifier), shutdown.token.clone(), |_| {}));
-    shutdown.cancel_on_signal();
-    let health = HealthReporter::new(&[SERVICE_NAME]).await;
-    health.set_serving(true).await;
-    tracing::info!(address = %config.listen, "message is ready");
-    let routes = messages.routes(ServerAuth { verifier, credential });
-    let served = messenger_rpc::serve(listener, routes, shutdown.token.clone(), health).await;
-    shutdown.drain(DRAIN_MAX).await;
-    served
+    let served = Served {
+        name: "message",
+        services: &[SERVICE_NAME],
+        routes: messages.routes(ServerAuth { verifier, credential }),
+        check: check(store),
+    };
+    sockets.serve(served, shutdown).await
+}
+
+/// Whether the store answers.
+#[must_use]
+pub fn check(store: Arc<dyn Store>) -> Check {
+    Box::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.journal().await.map(drop) })
+    })
 }

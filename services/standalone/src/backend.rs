@@ -13,7 +13,7 @@ use messenger_proto::{
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{RpcChannel, ServerAuth};
+use messenger_rpc::{Check, RpcChannel, ServerAuth};
 use messenger_telemetry::Shutdown;
 use tonic::service::Routes;
 
@@ -27,6 +27,8 @@ pub struct Backend {
     pub services: Services,
     /// Identity, for its keys.
     pub auth: Auth,
+    /// Whether the stores answer.
+    pub check: Check,
 }
 
 impl Backend {
@@ -38,11 +40,12 @@ impl Backend {
         let (location, credential) = (config.location()?, config.credential()?);
         let (channel, slot) = RpcChannel::in_process(credential.clone());
 
-        let auth = messenger_auth::build(&config.tokens, messenger_auth::open_store(&location).await?, clock.clone());
-        let auth = auth.await?;
+        let store = messenger_auth::open_store(&location).await?;
+        let auth = messenger_auth::build(&config.tokens, store.clone(), clock.clone()).await?;
         auth.start(shutdown);
-        let conversation = conversation(config, &channel, clock.clone(), shutdown).await?;
-        let messages = messages(config, &channel, clock, shutdown).await?;
+        let (conversation, conversation_check) = conversation(config, &channel, clock.clone(), shutdown).await?;
+        let (messages, message_check) = messages(config, &channel, clock, shutdown).await?;
+        let check = all([messenger_auth::check(store), conversation_check, message_check]);
 
         let server_auth = ServerAuth { verifier: auth.verifier(), credential };
         let routes = messenger_rpc::routes(server_auth, |routes| {
@@ -52,7 +55,7 @@ impl Backend {
         });
         slot.fill(routes.clone());
         let services = Services::new(channel.clone(), channel.clone(), channel);
-        Ok(Self { routes, services, auth })
+        Ok(Self { routes, services, auth, check })
     }
 }
 
@@ -61,15 +64,15 @@ async fn conversation(
     channel: &RpcChannel,
     clock: Arc<dyn Clock>,
     shutdown: &Shutdown,
-) -> Result<Conversation> {
+) -> Result<(Conversation, Check)> {
     let peers = messenger_conversation::Peers {
         auth: AuthServiceClient::new(channel.clone()),
         message: MessageServiceClient::new(channel.clone()),
     };
     let store = messenger_conversation::open_store(&config.location()?).await?;
-    let service = messenger_conversation::build(store, peers, clock);
+    let service = messenger_conversation::build(store.clone(), peers, clock);
     service.start(shutdown);
-    Ok(service)
+    Ok((service, messenger_conversation::check(store)))
 }
 
 async fn messages(
@@ -77,9 +80,23 @@ async fn messages(
     channel: &RpcChannel,
     clock: Arc<dyn Clock>,
     shutdown: &Shutdown,
-) -> Result<Messages> {
+) -> Result<(Messages, Check)> {
     let peers = messenger_message::Peers { conversation: ConversationServiceClient::new(channel.clone()) };
     let store = messenger_message::open_store(&config.location()?).await?;
     let bus = messenger_message::open_bus(&config.bus()?, store.journal().await?.id)?;
-    messenger_message::build(store, bus, peers, clock, shutdown).await
+    let messages = messenger_message::build(store.clone(), bus, peers, clock, shutdown).await?;
+    Ok((messages, messenger_message::check(store)))
+}
+
+/// A yes if all say yes.
+fn all(checks: [Check; 3]) -> Check {
+    Box::new(move || {
+        let answers = checks.each_ref().map(|check| check());
+        Box::pin(async move {
+            for answer in answers {
+                answer.await?;
+            }
+            Ok(())
+        })
+    })
 }

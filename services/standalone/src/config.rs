@@ -9,12 +9,12 @@ use messenger_db::Location;
 use messenger_gateway::GatewayConfig;
 use messenger_message::BusLocation;
 use messenger_rpc::ServiceCredential;
-use messenger_telemetry::TelemetryArgs;
+use messenger_telemetry::{ProcessArgs, Settings};
 
 /// A self-hosted real-time messenger: everything in one process.
 #[derive(Parser)]
 #[command(name = "messenger", version, about, args_conflicts_with_subcommands = true)]
-struct CommandLine {
+pub struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -25,6 +25,36 @@ struct CommandLine {
 enum Command {
     /// Run the messenger; what happens without a command, too.
     Serve(Box<Config>),
+}
+
+impl CommandLine {
+    fn config(&self) -> &Config {
+        match &self.command {
+            Some(Command::Serve(config)) => config,
+            None => &self.config,
+        }
+    }
+
+    /// What the process is started with.
+    pub fn into_config(self) -> Config {
+        match self.command {
+            Some(Command::Serve(config)) => *config,
+            None => self.config,
+        }
+    }
+}
+
+impl Settings for CommandLine {
+    fn process(&self) -> &ProcessArgs {
+        &self.config().process
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config().fmt(f)
+    }
 }
 
 /// What the process is started with.
@@ -52,34 +82,12 @@ pub struct Config {
     /// Life and names of tokens.
     #[command(flatten)]
     pub tokens: TokenConfig,
-    /// What is logged.
+    /// Those every binary has.
     #[command(flatten)]
-    pub telemetry: TelemetryArgs,
-    /// Show the settings in force, secrets hidden, and exit.
-    #[arg(long)]
-    pub print_config: bool,
+    pub process: ProcessArgs,
 }
 
 impl Config {
-    /// From the process's arguments and environment. Prints help and version itself.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
-    pub fn read() -> Result<Self> {
-        let line = CommandLine::try_parse().map_err(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::new(ErrorKind::ValidationFailed, line)
-        })?;
-        Ok(match line.command {
-            Some(Command::Serve(config)) => *config,
-            None => line.config,
-        })
-    }
-
     /// Where the stores are.
     ///
     /// # Errors
@@ -130,6 +138,6 @@ impl fmt::Display for Config {
         writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;
         writeln!(f, "token-issuer = {}", self.tokens.token_issuer)?;
         writeln!(f, "token-audience = {}", self.tokens.token_audience)?;
-        writeln!(f, "log = {}", self.telemetry.log)
+        writeln!(f, "log = {}", self.process.log)
     }
 }

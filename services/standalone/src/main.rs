@@ -6,29 +6,8 @@ mod run;
 
 use std::process::ExitCode;
 
-use messenger_core::Result;
+use crate::config::CommandLine;
 
-use crate::config::Config;
-
-/// What an operator has to put right.
-const EXIT_SETTINGS: u8 = 2;
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("messenger: {}", error.message());
-            ExitCode::from(EXIT_SETTINGS)
-        }
-    }
-}
-
-async fn start() -> Result<()> {
-    let config = Config::read()?;
-    if config.print_config {
-        print!("{config}");
-        return Ok(());
-    }
-    run::run(config).await
+fn main() -> ExitCode {
+    messenger_telemetry::main("messenger", |line: CommandLine| run::run(line.into_config()))
 }

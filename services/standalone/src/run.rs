@@ -1,17 +1,17 @@
 //! The composition root: everything is bound and opened before anything is served; the edge ends before the services.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use messenger_core::{Result, SystemClock};
+use messenger_core::{Error, Result, SystemClock};
 use messenger_gateway::{Parts, ResumeKey};
 use messenger_proto::{auth, conversation, message};
 use messenger_rpc::HealthReporter;
-use messenger_telemetry::{Shutdown, TelemetryConfig, install_metrics};
+use messenger_telemetry::{Shutdown, install_metrics};
 
 use crate::{backend::Backend, config::Config};
 
 /// The edge has this long to answer what is in flight and to tell its clients, the services a little after it.
-const EDGE_DRAIN_MAX: Duration = Duration::from_secs(7);
+const EDGE_DRAIN_MAX: Duration = Duration::from_millis(6_500);
 const SERVICES_DRAIN_MAX: Duration = Duration::from_secs(2);
 
 const SERVICES: &[&str] = &[
@@ -25,12 +25,10 @@ const SERVICES: &[&str] = &[
 /// # Errors
 /// One line for the operator that names the setting, when it cannot start; INTERNAL when a server breaks.
 pub async fn run(config: Config) -> Result<()> {
-    let log_filter = config.telemetry.log.clone();
-    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger", log_filter })?;
     let metrics = install_metrics()?;
-    let address = config.gateway.listen;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", address).await?;
+    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.gateway.listen).await?;
     let grpc_listener = messenger_rpc::listen("--grpc-listen (MESSENGER_GRPC_LISTEN)", config.grpc_listen).await?;
+    let addresses = (listener.local_addr().map_err(Error::internal)?, grpc_listener.local_addr());
 
     let (edge, services, clock) = (Shutdown::new(), Shutdown::new(), Arc::new(SystemClock));
     let backend = Backend::start(&config, clock.clone(), &services).await?;
@@ -45,14 +43,21 @@ pub async fn run(config: Config) -> Result<()> {
     let gateway = messenger_gateway::build(config.gateway, parts);
     let health = HealthReporter::new(SERVICES).await;
     health.set_serving(true).await;
+    services.spawn(health.clone().follow(backend.check, services.clone()));
     let grpc = messenger_rpc::serve(grpc_listener, backend.routes, services.token.clone(), health);
     let grpc = services.spawn(grpc);
     edge.cancel_on_signal();
-    tracing::info!(grpc = %config.grpc_listen, "messenger is ready: open http://{address}");
+    tracing::info!(grpc = ?addresses.1.ok(), "messenger is ready: open http://{}", reachable(addresses.0));
 
-    let served = messenger_gateway::serve(listener, gateway).await;
-    edge.drain(EDGE_DRAIN_MAX).await;
-    services.drain(SERVICES_DRAIN_MAX).await;
-    served?;
-    grpc.await.unwrap_or(Ok(()))
+    let serve = edge.until_end_of(messenger_gateway::serve(listener, gateway));
+    let (served, _) = tokio::join!(serve, edge.drained(EDGE_DRAIN_MAX));
+    if services.drain(SERVICES_DRAIN_MAX).await {
+        grpc.await.unwrap_or(Ok(()))?;
+    }
+    served
+}
+
+/// What a browser on this machine takes.
+fn reachable(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() }
 }

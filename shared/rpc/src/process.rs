@@ -10,8 +10,8 @@ use tonic::service::Routes;
 
 use crate::{HealthReporter, listen, serve};
 
-/// For tasks that have not ended with the server, which itself takes at most 5 s.
-const DRAIN_MAX: Duration = Duration::from_secs(4);
+/// From the signal to the end of every task.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// The sockets of a service's process, bound before anything else is opened.
 #[derive(Debug)]
@@ -68,8 +68,8 @@ impl Sockets {
             shutdown.spawn(Operations { metrics, ready: health.serving() }.serve(listener, shutdown.clone()));
         }
         tracing::info!(%address, "{name} is ready");
-        let served = serve(self.rpc, routes, shutdown.token.clone(), health).await;
-        shutdown.drain(DRAIN_MAX).await;
+        let serve = shutdown.until_end_of(serve(self.rpc, routes, shutdown.token.clone(), health));
+        let (served, _) = tokio::join!(serve, shutdown.drained(DRAIN_MAX));
         served
     }
 }

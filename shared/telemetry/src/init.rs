@@ -11,34 +11,25 @@ use std::{
 use messenger_core::Error;
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
-use opentelemetry_sdk::{
-    Resource,
-    propagation::TraceContextPropagator,
-    trace::{Sampler, SdkTracerProvider},
-};
-use tracing::Subscriber;
+use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{LevelFilter, Targets},
+    filter::{FilterExt as _, LevelFilter, filter_fn},
     fmt,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+use crate::repeats::Repeats;
 
 /// What is logged unless something else is asked for.
 pub const LOG_FILTER_DEFAULT: &str = "info,sqlx=warn,h2=warn,hyper=warn";
 
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The setting every binary has.
-#[derive(Debug, Clone, clap::Args)]
-pub struct TelemetryArgs {
-    /// What is logged: a level, or levels by target (`info,messenger_message=debug`).
-    #[arg(long, env = "MESSENGER_LOG", default_value = LOG_FILTER_DEFAULT)]
-    pub log: String,
-}
+/// Together with what a process takes to drain it is less than 10 s.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How a process is observed.
 #[derive(Debug, Clone)]
@@ -65,11 +56,13 @@ pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
         .map_err(|error| Error::invalid("MESSENGER_LOG", format!("is not a log filter: {error}")))?;
     let is_exporting = ENDPOINTS.into_iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
     let traces = if is_exporting { Some(exporting(config.service_name)?) } else { None };
+    let repeats = Repeats::default();
     tracing_subscriber::registry()
-        .with(log_layer().with_filter(filter))
+        .with(log_layer().with_filter(filter.and(repeats.clone())))
         .with(traces.as_ref().map(trace_layer))
         .try_init()
         .map_err(Error::internal)?;
+    repeats.report();
     Ok(Guard { traces })
 }
 
@@ -84,12 +77,17 @@ where
     }
 }
 
-/// Our own spans only: those of the libraries under the exporter would export themselves.
+/// Our own spans only, those that are never logged included: those of the libraries under the exporter would export
+/// themselves.
 fn trace_layer<S>(traces: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let ours = Targets::new().with_target("messenger", LevelFilter::INFO);
+    let ours = filter_fn(|metadata| {
+        let level_max = if metadata.is_span() { Level::DEBUG } else { Level::INFO };
+        *metadata.level() <= level_max && metadata.target().starts_with("messenger")
+    });
+    let ours = ours.with_max_level_hint(LevelFilter::DEBUG);
     tracing_opentelemetry::layer().with_tracer(traces.tracer("messenger")).with_location(false).with_filter(ours)
 }
 
@@ -106,15 +104,11 @@ fn exporting(service_name: &'static str) -> Result<SdkTracerProvider, Error> {
         Err(_) => Resource::builder().with_service_name(service_name),
     };
     global::set_text_map_propagator(TraceContextPropagator::new());
-    Ok(SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
-        .with_resource(resource.build())
-        .build())
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
 }
 
 impl Drop for Guard {
-    /// In a thread, for the blocking client must not be used on the runtime; not waited for longer than 4 s.
+    /// In a thread, for the blocking client must not be used on the runtime; not waited for longer than 0.6 s.
     fn drop(&mut self) {
         let Some(traces) = self.traces.take() else { return };
         let (done, finished) = mpsc::sync_channel(1);
@@ -123,7 +117,7 @@ impl Drop for Guard {
             // Nobody waits any more when this fails.
             let _ = done.send(result);
         });
-        match finished.recv_timeout(SHUTDOWN_TIMEOUT + Duration::from_secs(1)) {
+        match finished.recv_timeout(SHUTDOWN_TIMEOUT + Duration::from_millis(100)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the last traces were not sent"),
             Err(_) => tracing::warn!("the last traces were not sent in time"),

@@ -2,8 +2,13 @@
 
 mod init;
 mod metrics;
+mod operations;
+mod process;
+mod repeats;
 mod shutdown;
 
-pub use init::{Guard, LOG_FILTER_DEFAULT, TelemetryArgs, TelemetryConfig, init};
+pub use init::{Guard, LOG_FILTER_DEFAULT, TelemetryConfig, init};
 pub use metrics::{PrometheusHandle, install_metrics};
-pub use shutdown::{Shutdown, shutdown_signal};
+pub use operations::Operations;
+pub use process::{ProcessArgs, Settings, main};
+pub use shutdown::Shutdown;

@@ -1,14 +1,17 @@
 //! An orderly end: everybody is told, everybody is waited for, but not for ever.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, process, time::Duration};
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
+
+/// Of a process that was told twice to end.
+const EXIT_AT_ONCE: i32 = 130;
 
 /// What the tasks of a process (in tests: of one cluster in it) end by. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -34,13 +37,31 @@ impl Shutdown {
         self.tracker.spawn(task.in_current_span())
     }
 
-    /// Begins the end at SIGTERM or SIGINT.
+    /// Begins the end at SIGTERM or SIGINT; the process ends at once at a second one.
     pub fn cancel_on_signal(&self) {
-        let token = self.token.clone();
-        self.spawn(async move {
-            token.run_until_cancelled(shutdown_signal()).await;
+        let (mut signals, token) = (Signals::new(), self.token.clone());
+        // Not waited for: it is there for the case that the others do not end.
+        tokio::spawn(async move {
+            let name = signals.next().await;
+            tracing::info!(signal = name, "shutting down");
             token.cancel();
+            let name = signals.next().await;
+            tracing::warn!(signal = name, "ending at once");
+            process::exit(EXIT_AT_ONCE);
         });
+    }
+
+    /// Runs what the process is there for. When it ends, by itself too, it is time for the rest.
+    pub async fn until_end_of<T>(&self, work: impl Future<Output = T>) -> T {
+        let output = work.await;
+        self.token.cancel();
+        output
+    }
+
+    /// Waits until it is time to end, then as [`Self::drain`].
+    pub async fn drained(&self, limit: Duration) -> bool {
+        self.token.cancelled().await;
+        self.drain(limit).await
     }
 
     /// Tells everybody and waits for all tasks, at most `limit`. Whether all have ended.
@@ -55,15 +76,24 @@ impl Shutdown {
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn shutdown_signal() {
-    let listen = |kind| signal(kind).expect("the runtime has signals on, and these two may be caught");
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-    let name = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-    tracing::info!(signal = name, "shutting down");
+/// SIGTERM and SIGINT, caught from when it is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Self {
+        let listen = |kind| signal(kind).expect("the runtime has signals on, and these two may be caught");
+        Self { terminate: listen(SignalKind::terminate()), interrupt: listen(SignalKind::interrupt()) }
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 #[cfg(test)]
