@@ -15,7 +15,7 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt as _, LevelFilter, filter_fn},
+    filter::{LevelFilter, filter_fn},
     fmt,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -58,7 +58,7 @@ pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
     let traces = if is_exporting { Some(exporting(config.service_name)?) } else { None };
     let repeats = Repeats::default();
     tracing_subscriber::registry()
-        .with(log_layer().with_filter(filter.and(repeats.clone())))
+        .with(log_layer(&repeats).with_filter(filter))
         .with(traces.as_ref().map(trace_layer))
         .try_init()
         .map_err(Error::internal)?;
@@ -66,14 +66,15 @@ pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
     Ok(Guard { traces })
 }
 
-fn log_layer<S>() -> Box<dyn Layer<S> + Send + Sync>
+fn log_layer<S>(repeats: &Repeats) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
     if stderr().is_terminal() {
-        fmt::layer().with_writer(stderr).with_target(false).boxed()
+        fmt::layer().with_writer(stderr).with_target(false).map_event_format(|format| repeats.limit(format)).boxed()
     } else {
-        fmt::layer().with_writer(stderr).json().flatten_event(true).with_span_list(false).boxed()
+        let json = fmt::layer().with_writer(stderr).json().flatten_event(true).with_span_list(false);
+        json.map_event_format(|format| repeats.limit(format)).boxed()
     }
 }
 

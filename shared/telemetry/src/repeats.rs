@@ -10,14 +10,13 @@ use std::{
 };
 
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Event, Level, Subscriber,
     callsite::Identifier,
     field::{Field, Visit},
-    subscriber::Interest,
 };
 use tracing_subscriber::{
-    filter::LevelFilter,
-    layer::{Context, Filter},
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
 };
 
 /// Lines of one place within a while.
@@ -25,7 +24,7 @@ const LINES_MAX: u64 = 3;
 /// How long a while is.
 const WHILE: Duration = Duration::from_secs(10);
 
-/// A filter of warnings and errors; everything else passes. Clones are the same.
+/// What was said lately, of warnings and errors; everything else passes. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Repeats(Arc<Mutex<HashMap<Identifier, Place>>>);
 
@@ -71,22 +70,28 @@ impl Repeats {
     }
 }
 
-impl<S: Subscriber> Filter<S> for Repeats {
-    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        true
+impl Repeats {
+    /// The same format without the lines that are left out.
+    pub(crate) fn limit<F>(&self, format: F) -> Limited<F> {
+        Limited { format, repeats: self.clone() }
     }
+}
 
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::always()
-    }
+/// A format that writes nothing for what is left out. (A filter of the layer cannot do it: what `event_enabled` of the
+/// only layer refuses is never cleared, and the next event of the thread is lost with it.)
+pub(crate) struct Limited<F> {
+    format: F,
+    repeats: Repeats,
+}
 
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        self.admits(event)
-    }
-
-    /// Without it, what the other filter turns off everywhere would be asked about each time.
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(LevelFilter::TRACE)
+impl<S, N, F> FormatEvent<S, N> for Limited<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if self.repeats.admits(event) { self.format.format_event(context, writer, event) } else { Ok(()) }
     }
 }
 
@@ -107,35 +112,43 @@ fn words(event: &Event<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::{Layer as _, layer::SubscriberExt as _};
+    use std::io;
+
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<String>>>);
+    struct Lines(Arc<Mutex<Vec<u8>>>);
 
-    impl<S: Subscriber> tracing_subscriber::Layer<S> for Lines {
-        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            self.0.lock().expect("no test panics here").push(words(event));
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no test panics here").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
 
     #[test]
     fn the_first_lines_and_a_count() {
         let (lines, repeats) = (Lines::default(), Repeats::default());
-        let subscriber = tracing_subscriber::registry().with(lines.clone().with_filter(repeats.clone()));
-        let _subscriber = tracing::subscriber::set_default(subscriber);
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .map_event_format(|format| repeats.limit(format));
+        let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         for number in 0..1_000 {
             tracing::warn!(number, "the database is away");
             tracing::info!("a user came");
         }
         tracing::error!("something else");
         repeats.end_while();
-        tracing::warn!("the database is away");
-        let said = lines.0.lock().expect("no test panics here").clone();
-        let count = |words: &str| said.iter().filter(|line| *line == words).count();
-        assert_eq!(count("the database is away"), 4);
-        assert_eq!(count("a user came"), 1_000);
-        assert_eq!((count("something else"), count("repeated: the database is away")), (1, 1));
+        let text = String::from_utf8(lines.0.lock().expect("no test panics here").clone()).expect("text");
+        let count = |words: &str| text.lines().filter(|line| line.contains(words)).count();
+        assert_eq!((count("WARN"), count("a user came"), count("something else")), (4, 1_000, 1), "{text}");
+        assert_eq!(count("repeated: the database is away left_out=997"), 1, "{text}");
     }
 }
