@@ -6,7 +6,7 @@ use clap::{Args, Parser};
 use messenger_core::{Error, ErrorKind, limits};
 use messenger_identity::TokenRules;
 use messenger_rpc::{RpcChannel, ServiceCredential};
-use messenger_telemetry::TelemetryArgs;
+use messenger_telemetry::{ProcessArgs, Settings};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,12 +47,9 @@ pub struct Config {
     /// `aud` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
     pub token_audience: String,
-    /// What is logged.
+    /// Those every binary has.
     #[command(flatten)]
-    pub telemetry: TelemetryArgs,
-    /// Show the settings in force, secrets hidden, and exit.
-    #[arg(long)]
-    pub print_config: bool,
+    pub process: ProcessArgs,
 }
 
 /// What the gateway needs in every shape.
@@ -85,6 +82,10 @@ pub struct GatewayConfig {
     /// How long a Socket.IO client may be connected without CONNECT.
     #[arg(long, env = "MESSENGER_CONNECT_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub connect_timeout: Duration,
+    /// Socket.IO clients without CONNECT from one address (an IPv6 network of 64 bits), this machine excepted; behind
+    /// a proxy on another machine: in all.
+    #[arg(long, env = "MESSENGER_UNCONNECTED_PER_ADDRESS", default_value = "50")]
+    pub unconnected_per_address: usize,
     /// From a client's sign of life to the next ping.
     #[arg(long, env = "MESSENGER_HEARTBEAT_INTERVAL", default_value = "25s", value_parser = duration)]
     pub heartbeat_interval: Duration,
@@ -187,21 +188,6 @@ impl fmt::Debug for Secret {
 }
 
 impl Config {
-    /// From the process's arguments and environment. Prints help and version itself.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
-    pub fn read() -> Result<Self, Error> {
-        Self::try_parse().map_err(|error| {
-            if !error.use_stderr() {
-                error.exit();
-            }
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            Error::new(ErrorKind::ValidationFailed, line)
-        })
-    }
-
     /// The clients of the services; nothing is connected yet.
     ///
     /// # Errors
@@ -229,6 +215,12 @@ impl Config {
     }
 }
 
+impl Settings for Config {
+    fn process(&self) -> &ProcessArgs {
+        &self.process
+    }
+}
+
 /// The settings in force, secrets hidden.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,7 +231,7 @@ impl fmt::Display for Config {
         writeln!(f, "service-secret = {:?}", self.service_secret)?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
-        writeln!(f, "log = {}", self.telemetry.log)
+        writeln!(f, "log = {}", self.process.log)
     }
 }
 
@@ -254,6 +246,7 @@ impl fmt::Display for GatewayConfig {
         writeln!(f, "connections-per-user = {}", self.connections_per_user)?;
         writeln!(f, "connections-max = {}", self.connections_max)?;
         writeln!(f, "connect-timeout = {:?}", self.connect_timeout)?;
+        writeln!(f, "unconnected-per-address = {}", self.unconnected_per_address)?;
         writeln!(f, "heartbeat-interval = {:?}", self.heartbeat_interval)?;
         writeln!(f, "heartbeat-timeout = {:?}", self.heartbeat_timeout)
     }

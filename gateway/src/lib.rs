@@ -7,6 +7,7 @@
 pub mod config;
 pub mod objects;
 pub mod page;
+mod peer;
 pub mod rest;
 pub mod server;
 pub mod services;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use messenger_core::{Error, SystemClock};
 use messenger_identity::Verifier;
-use messenger_telemetry::{Shutdown, TelemetryConfig, install_metrics};
+use messenger_telemetry::{Shutdown, install_metrics};
 
 pub use self::{
     config::{Config, GatewayConfig},
@@ -26,16 +27,12 @@ pub use self::{
     session::{Gateway, Parts, ResumeKey},
 };
 
-/// The end of everything after a signal.
-const DRAIN_MAX: Duration = Duration::from_secs(9);
+/// From the signal to the end of every task.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
 
-/// Everything the gateway answers: sockets, REST, the page.
+/// Everything the gateway answers: sockets, REST, the pages.
 pub fn router(gateway: Arc<Gateway>) -> axum::Router {
-    axum::Router::new()
-        .merge(transport::routes())
-        .merge(rest::routes(&gateway))
-        .merge(page::routes())
-        .with_state(gateway)
+    axum::Router::new().merge(transport::routes()).merge(rest::routes(&gateway)).with_state(gateway)
 }
 
 /// Puts a gateway together and starts its background tasks (feed, pipe, revocations, drain) on the tracker of
@@ -51,10 +48,8 @@ pub fn build(config: GatewayConfig, parts: Parts) -> Arc<Gateway> {
 /// One line for the operator that names the setting, when it cannot start.
 pub async fn run(config: Config) -> Result<(), Error> {
     let services = config.services()?;
-    let log_filter = config.telemetry.log.clone();
-    let _telemetry = messenger_telemetry::init(TelemetryConfig { service_name: "messenger-gateway", log_filter })?;
-    let address = config.gateway.listen;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", address).await?;
+    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.gateway.listen).await?;
+    let address = listener.local_addr().map_err(Error::internal)?;
     let (shutdown, clock) = (Shutdown::new(), Arc::new(SystemClock));
     let parts = Parts {
         services,
@@ -72,7 +67,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
             tracing::info!("the gateway is ready: http://{address}");
         }
     });
-    let served = serve(listener, gateway).await;
-    shutdown.drain(DRAIN_MAX).await;
+    let (served, _) = tokio::join!(shutdown.until_end_of(serve(listener, gateway)), shutdown.drained(DRAIN_MAX));
     served
 }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::Path,
     response::{IntoResponse, Response},
     routing::get,
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, Uri, header};
+use messenger_core::Error;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::session::Gateway;
+use crate::{rest::problem::Problem, session::Gateway};
 
 #[derive(RustEmbed)]
 #[folder = "../web/"]
@@ -35,23 +35,17 @@ pub fn routes() -> Router<Arc<Gateway>> {
         .route("/assets/{*path}", get(asset))
 }
 
-async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
-    file(&format!("assets/{path}"), CLIENT_POLICY, &headers)
+async fn asset(uri: Uri, headers: HeaderMap) -> Response {
+    file(uri.path().trim_start_matches('/'), CLIENT_POLICY, &headers)
 }
 
 fn file(path: &str, policy: &'static str, request: &HeaderMap) -> Response {
     let Some(EmbeddedFile { data, metadata }) = Files::get(path) else {
-        return StatusCode::NOT_FOUND.into_response();
+        return Problem::from(Error::not_found("there is nothing here")).into_response();
     };
     let tag = entity_tag(metadata.sha256_hash());
     let caching = if path.starts_with(VENDORED) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let headers = [
-        (header::CACHE_CONTROL, caching),
-        (header::CONTENT_SECURITY_POLICY, policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::ETAG, &tag),
-    ];
+    let headers = [(header::CACHE_CONTROL, caching), (header::CONTENT_SECURITY_POLICY, policy), (header::ETAG, &tag)];
     if is_known(&tag, request) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }

@@ -6,6 +6,7 @@ use axum::{Router, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use messenger_core::Error;
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -21,13 +22,19 @@ const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// Connections that are not WebSockets.
 const CONNECTIONS_MAX: usize = 16_384;
 /// How long requests have to finish after the shutdown.
-const DRAIN_WITHIN: Duration = Duration::from_secs(7);
+const DRAIN_WITHIN: Duration = Duration::from_secs(6);
 /// The pause after an accept that failed: there are no file descriptors, for example.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// Answers on the listener until the gateway's shutdown; then waits at most 7 s for the requests that run.
+/// How long a peer may leave unacknowledged, or not take, what was sent to it: then its connection is cut, whoever
+/// waits on it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+/// Bytes the system keeps for a peer that does not read; beyond, our own bounds count.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Answers on the listener until the gateway's shutdown; then waits at most 6 s for the requests that run.
 /// WebSockets are drained by the session core at the same time.
 ///
 /// # Errors
@@ -60,8 +67,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Frames are small and whole: nothing is to wait for more.
-                let _ = stream.set_nodelay(true);
+                tune(&stream);
                 return (stream, peer);
             }
             Err(error) => {
@@ -70,6 +76,16 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
             }
         }
     }
+}
+
+/// A system that refuses one of these serves well without.
+fn tune(stream: &TcpStream) {
+    // Frames are small and whole: nothing is to wait for more.
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(TAKEN_WITHIN));
 }
 
 /// Answers the requests of one connection; after the shutdown the one that runs is the last.
@@ -91,4 +107,19 @@ async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: C
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_peer_does_not_hold_its_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (client, (server, _)) = tokio::join!(TcpStream::connect(address), accept(&listener));
+        assert!(client.is_ok() && server.nodelay().expect("readable"));
+        #[cfg(target_os = "linux")]
+        assert_eq!(SockRef::from(&server).tcp_user_timeout().expect("readable"), Some(TAKEN_WITHIN));
+    }
 }

@@ -1,6 +1,6 @@
 //! What handlers take from a request: the caller, path, query and JSON body, each with an error a client understands.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
@@ -11,12 +11,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::problem::Problem;
-use crate::session::Gateway;
+use crate::{peer, session::Gateway};
 
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(8);
 /// Characters kept of what a client calls itself.
 const USER_AGENT_CHARS_MAX: usize = 200;
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Who the request is made for.
 #[derive(Debug)]
@@ -32,20 +33,22 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
-        Ok(Self(gateway.verifier.verify(bearer(&parts.headers)?)?))
+        let token = peer::bearer(&parts.headers)?.ok_or_else(|| Error::unauthenticated("a bearer token is needed"))?;
+        Ok(Self(gateway.verifier.verify(token)?))
     }
 }
 
-/// The token of the one `Authorization: Bearer` header.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or_else(|| Error::unauthenticated("a bearer token is needed"))?;
-    if values.next().is_some() {
-        return Err(Error::unauthenticated("more than one authorization header"));
-    }
-    match value.to_str().ok().and_then(|value| value.split_once(' ')) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token),
-        _ => Err(Error::unauthenticated("the authorization header must be: Bearer <token>")),
+/// From the header or the body's `field`; both only when they say the same.
+pub(super) fn idempotency_key(
+    field: &'static str,
+    headers: &HeaderMap,
+    in_body: Option<String>,
+) -> Result<Option<String>, Error> {
+    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(key) = keys.next() else { return Ok(in_body) };
+    match key.to_str() {
+        Ok(key) if keys.next().is_none() && in_body.as_deref().is_none_or(|id| id == key) => Ok(Some(key.to_owned())),
+        _ => Err(Error::invalid(field, "and one Idempotency-Key header must say the same, in ASCII")),
     }
 }
 
@@ -178,15 +181,26 @@ fn violation(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
     Error::invalid(error.path().to_string(), text.to_owned())
 }
 
-/// The address the connection comes from.
-pub(super) fn address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn headers(values: &[&'static str]) -> HeaderMap {
+        let name = http::HeaderName::from_static(IDEMPOTENCY_KEY);
+        let value = |value: &str| http::HeaderValue::from_bytes(value.as_bytes()).expect("no control characters");
+        values.iter().map(|text| (name.clone(), value(text))).collect()
+    }
+
+    #[test]
+    fn header_and_body_agree_or_are_refused() {
+        let key =
+            |values: &[&'static str], body: Option<&str>| idempotency_key("id", &headers(values), body.map(Into::into));
+        assert_eq!(key(&[], None).expect("none"), None);
+        assert_eq!(key(&[], Some("a")).expect("body").as_deref(), Some("a"));
+        assert_eq!(key(&["a"], None).expect("header").as_deref(), Some("a"));
+        assert_eq!(key(&["a"], Some("a")).expect("both").as_deref(), Some("a"));
+        assert!(key(&["a"], Some("b")).is_err() && key(&["a", "a"], None).is_err() && key(&["\u{e4}"], None).is_err());
+    }
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -233,17 +247,6 @@ mod tests {
         assert_eq!(count("limit", Some("100"), 100).expect("largest"), 100);
         for text in ["0", "-1", "101", "1e9", "18446744073709551616", "x", ""] {
             assert!(count("limit", Some(text), 100).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn one_bearer_header() {
-        let headers = |values: &[&'static str]| {
-            values.iter().map(|value| (header::AUTHORIZATION, value.parse().expect("a header"))).collect::<HeaderMap>()
-        };
-        assert_eq!(bearer(&headers(&["bearer a.b.c"])).expect("a token"), "a.b.c");
-        for values in [&[][..], &["Basic a"], &["Bearer"], &["a.b.c"], &["Bearer a", "Bearer a"]] {
-            assert!(bearer(&headers(values)).is_err(), "{values:?}");
         }
     }
 }

@@ -9,16 +9,16 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, Method, header};
 use messenger_core::{Error, ErrorKind};
+use messenger_rpc::join_request;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use tracing::Instrument;
+use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
-use super::problem::{self, Problem};
+use super::problem::{self, Problem, REQUEST_ID};
 use crate::session::Gateway;
 
 /// How long a request may take, its body included.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a browser may remember that it may call, seconds.
 const PREFLIGHT_SECS: u64 = 3_600;
@@ -29,10 +29,20 @@ pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Reques
     let request_id = Uuid::new_v4().to_string();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("http.request", http.method = %method, http.route = route, request.id = request_id);
+    let span = tracing::info_span!(
+        "http.request",
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.method = %method,
+        http.route = route,
+        request.id = request_id,
+        http.status = Empty,
+    );
+    join_request(&span, request.headers());
     let response = async {
         let response = problem::render(&request_id, next.run(request).await);
-        tracing::debug!(http.status = response.status().as_u16(), "answered");
+        Span::current().record("http.status", response.status().as_u16());
+        tracing::debug!("answered");
         response
     };
     let mut response = response.instrument(span).await;
@@ -41,7 +51,7 @@ pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Reques
         ("route", route),
         ("status", response.status().as_u16().to_string()),
     ];
-    metrics::histogram!("http_request_seconds", &labels).record(gateway.clock.now().since(began).as_secs_f64());
+    metrics::histogram!("messenger_http_request_seconds", &labels).record(gateway.clock.now().since(began).as_secs_f64());
     finish(&mut response, &request_id);
     response
 }
@@ -52,20 +62,20 @@ fn method_label(method: &Method) -> &str {
     if known.contains(method) { method.as_str() } else { "other" }
 }
 
-/// Answers are for the one who asked: nobody keeps, frames or sniffs them.
+/// Answers are for the one who asked: nobody keeps, frames or sniffs them, unless they say otherwise.
 fn finish(response: &mut Response, request_id: &str) {
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    let fixed = [
+    let defaults = [
+        (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     ];
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+    for (name, value) in defaults {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
 };
@@ -15,7 +15,8 @@ use governor::{
 use http::request::Parts;
 use messenger_core::{Error, ErrorKind};
 
-use super::{extract::address, problem::Problem};
+use super::problem::Problem;
+use crate::peer::{address, network};
 
 /// Logins a minute from one address to one account.
 const LOGINS_PER_ACCOUNT: u32 = 5;
@@ -86,14 +87,6 @@ impl<S: Sync> FromRequestParts<S> for Admission {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let limits = parts.extensions.get::<Arc<AuthLimits>>().cloned();
         Ok(Self { address: network(address(parts)), limits })
-    }
-}
-
-/// One IPv6 customer has a whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -28,14 +28,14 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::{limits::AuthLimits, problem::Problem};
-use crate::session::Gateway;
+use crate::{page, session::Gateway};
 
 /// Where the API lives.
 const PREFIX: &str = "/api/v1";
 /// Largest body taken, bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// The API, its description and what operators ask for.
+/// The API, its description, what operators ask for, and the pages for people.
 pub fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
     let resources = OpenApiRouter::with_openapi(openapi::base())
         .nest(&format!("{PREFIX}/auth"), auth::routes())
@@ -48,7 +48,7 @@ pub fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         // Waits by design, with a deadline of its own.
         .nest(PREFIX, sync::routes());
     let (router, description) = resources.split_for_parts();
-    let mut router = router.merge(operations::description(description));
+    let mut router = router.merge(operations::descriptions(description)).merge(page::routes());
     if gateway.config.rate_limits() {
         router = router.layer(Extension(Arc::new(AuthLimits::new())));
     }

@@ -79,17 +79,15 @@ impl Session {
         // An error names the send it belongs to, unless the name itself is the error.
         let client_message_id = asked.client_message_id.as_ref().map(|id| ClientMessageId::new(&id.0)).transpose()?;
         let request = request.clone().with_client_message_id(client_message_id.as_ref().map(ClientMessageId::as_str));
-        if let Err(error) = self.send_draft(&asked, &request) {
+        let weight = 1 + data.map_or(0, |data| data.get().len() / 1024);
+        let sent = self.target(&asked).and_then(|target| draft(&asked, target)).and_then(|draft| {
+            let message_id = MessageId::new(self.gateway.clock.now());
+            self.gateway.pipe.send(Undecided::new(draft, message_id, request.clone(), weight))
+        });
+        if let Err(error) = sent {
             request.fail(&error);
         }
         Ok(())
-    }
-
-    fn send_draft(&self, asked: &SendMessage<'_>, request: &Request) -> Result<(), Error> {
-        let target = self.target(asked)?;
-        let draft = draft(asked, target)?;
-        let message_id = MessageId::new(self.gateway.clock.now());
-        self.gateway.pipe.send(Undecided::new(draft, message_id, request.clone()))
     }
 
     /// Exactly one of receiver, group and conversation; counted against the rates.
@@ -126,9 +124,12 @@ impl Session {
             (None, Some(_)) => return Err(Error::invalid("seq", "must not be negative")),
             _ => return Err(Error::invalid("messageId", "give either messageId or seq")),
         };
-        let call = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to) };
+        let origin = self.connection.origin;
+        let call = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to), origin };
         let call = request_as(self.identity.user_id, call);
-        let (mut service, request) = (self.gateway.services.message.clone(), request.clone());
+        let (mut service, request, span) =
+            (self.gateway.services.message.clone(), request.clone(), request.span().clone());
+        span.record("conversation.id", &*conversation_id);
         let errand = async move {
             match service.mark_read(call).await {
                 Ok(answer) => {
@@ -143,7 +144,6 @@ impl Session {
                 Err(status) => request.fail(&messenger_rpc::from_status(&status)),
             }
         };
-        let span = tracing::info_span!("command", event = "mark_read", user.id = %self.identity.user_id);
         self.errand = Some(Box::pin(errand.instrument(span)));
         Ok(())
     }

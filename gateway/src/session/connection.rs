@@ -28,18 +28,19 @@ impl Connection {
         Arc::new(Self { user_id, origin, wire, outbound: Arc::default(), undecided: AtomicUsize::new(0) })
     }
 
-    /// Sends of it that are not decided yet.
+    /// What its sends that are not decided yet weigh together.
     pub(super) fn undecided(&self) -> usize {
         self.undecided.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add_undecided(&self) {
-        self.undecided.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn add_undecided(&self, weight: usize) {
+        self.undecided.fetch_add(weight, Ordering::Relaxed);
     }
 
     /// One is decided; a session that stopped reading at the bound may go on.
-    pub(super) fn settle(&self) {
-        if self.undecided.fetch_sub(1, Ordering::Relaxed) == UNDECIDED_MAX {
+    pub(super) fn settle(&self, weight: usize) {
+        let before = self.undecided.fetch_sub(weight, Ordering::Relaxed);
+        if before >= UNDECIDED_MAX && before - weight < UNDECIDED_MAX {
             self.outbound.call_attention();
         }
     }

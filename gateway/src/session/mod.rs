@@ -44,10 +44,11 @@ pub use self::{
     pipe::Pipe,
 };
 
-/// Undecided sends one connection may have; beyond, its next event is not read.
+/// What the undecided sends of one connection may weigh, 1 and another 1 for each KiB asked with; beyond, its next
+/// event is not read.
 ///
-/// Each may become two frames at once (`message_sent` and the ack): with what may wait before reading stops, they fit
-/// into the outbound queue.
+/// Each may become three frames at once (the ack, `message_sent`, and `new_message` in a group): with what may wait
+/// before reading stops, they fit into the outbound queue, so that no client is too slow for its own answers.
 const UNDECIDED_MAX: usize = 128;
 
 /// A request that is being carried out by a service; its answer is queued when it ends.
@@ -98,7 +99,7 @@ impl Session {
             return self.connection.outbound.close(CloseReason::Flood);
         }
         let request = Request::new(&self.connection, event, reply_to);
-        if let Err(error) = self.command(event, data, &request) {
+        if let Err(error) = request.span().in_scope(|| self.command(event, data, &request)) {
             request.fail(&error);
         }
     }

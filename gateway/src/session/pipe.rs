@@ -11,11 +11,14 @@ use std::{
 };
 
 use messenger_core::{Error, ErrorKind, MessageId};
-use messenger_proto::message::v1::{
-    Draft, SendMessagesRequest, SendMessagesResponse, TaggedDraft, draft_outcome::Outcome,
-    message_service_client::MessageServiceClient,
+use messenger_proto::{
+    event::v1::ConversationType,
+    message::v1::{
+        Draft, SendMessagesRequest, SendMessagesResponse, StoredMessage, TaggedDraft, draft::Target, draft_outcome::Outcome,
+        message_service_client::MessageServiceClient,
+    },
 };
-use messenger_rpc::RpcChannel;
+use messenger_rpc::{RpcChannel, TraceParent};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
@@ -46,13 +49,18 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 pub struct Undecided {
     tagged: TaggedDraft,
     request: Request,
+    /// In what its connection may have undecided.
+    weight: usize,
     deadline: Instant,
 }
 
 impl Undecided {
     /// A draft of the connection that asks.
-    pub fn new(draft: Draft, message_id: MessageId, request: Request) -> Self {
-        let connection = request.connection();
+    pub fn new(draft: Draft, message_id: MessageId, request: Request, weight: usize) -> Self {
+        let (connection, span) = (request.connection(), request.span());
+        if let Some(Target::GroupId(id) | Target::ConversationId(id)) = &draft.target {
+            span.record("conversation.id", id.as_str());
+        }
         let tagged = TaggedDraft {
             tag: 0,
             sender_id: connection.user_id.to_string(),
@@ -60,8 +68,9 @@ impl Undecided {
             message_id: message_id.to_string(),
             resent: false,
             origin: connection.origin,
+            traceparent: TraceParent::of(span).to_text(),
         };
-        Self { tagged, request, deadline: Instant::now() + DECIDED_WITHIN }
+        Self { tagged, request, weight, deadline: Instant::now() + DECIDED_WITHIN }
     }
 
     fn bytes(&self) -> usize {
@@ -69,17 +78,23 @@ impl Undecided {
         draft.map_or(0, |draft| draft.content.len() + draft.metadata.as_ref().map_or(0, String::len))
     }
 
-    fn decide(&self, outcome: &Outcome) {
+    fn decide(&self, outcome: Option<&Outcome>) {
         match outcome {
-            Outcome::Stored(stored) => self.request.stored(stored, &self.tagged.message_id),
-            Outcome::Error(error) => self.request.fail(&messenger_rpc::from_rpc_status(error)),
+            Some(Outcome::Stored(StoredMessage { message: Some(message), conversation_type, .. })) => {
+                let is_p2p = *conversation_type == i32::from(ConversationType::P2p);
+                // An earlier send with the same client message id has another message id.
+                let is_new = message.id == self.tagged.message_id;
+                self.request.stored(message, is_p2p && is_new);
+            }
+            Some(Outcome::Error(error)) => self.request.fail(&messenger_rpc::from_rpc_status(error)),
+            Some(Outcome::Stored(_)) | None => self.request.fail(&Error::internal("an outcome says nothing")),
         }
-        self.request.connection().settle();
+        self.request.connection().settle(self.weight);
     }
 
     fn fail(&self, kind: ErrorKind, message: &'static str) {
         self.request.fail(&Error::new(kind, message));
-        self.request.connection().settle();
+        self.request.connection().settle(self.weight);
     }
 }
 
@@ -119,7 +134,7 @@ impl Pipe {
             let error = Error::unavailable("too many sends are undecided");
             return Err(error.with_retry_after(Duration::from_secs(1)));
         }
-        draft.request.connection().add_undecided();
+        draft.request.connection().add_undecided(draft.weight);
         drafts.last_tag += 1;
         draft.tagged.tag = drafts.last_tag;
         drafts.bytes += draft.bytes();
@@ -213,8 +228,8 @@ impl Pipe {
         let mut decided = Vec::with_capacity(answer.outcomes.len());
         let mut drafts = self.lock();
         for answered in &answer.outcomes {
-            if let (Some(draft), Some(outcome)) = (drafts.remove(answered.tag), &answered.outcome) {
-                decided.push((draft, outcome));
+            if let Some(draft) = drafts.remove(answered.tag) {
+                decided.push((draft, answered.outcome.as_ref()));
             }
         }
         let is_settled = drafts.undecided.is_empty();

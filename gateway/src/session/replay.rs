@@ -187,7 +187,8 @@ impl Session {
             return Err(Error::new(ErrorKind::Unavailable, "the feed is being restored, try again"));
         };
         let mut replay = Replay::new(cursor, Announce::Asked(request.clone()));
-        if Some(cursor.journal) == self.gateway.hub.journal() && cursor.position >= self.begun {
+        let was_sent = self.begun..=sent;
+        if Some(cursor.journal) == self.gateway.hub.journal() && was_sent.contains(&cursor.position) {
             // All of it was sent on this connection.
             (replay.cursor.position, replay.has_more) = (sent, false);
         } else {

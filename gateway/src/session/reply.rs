@@ -3,8 +3,9 @@
 use std::{borrow::Cow, sync::Arc};
 
 use messenger_core::Error;
-use messenger_proto::{event::v1::ConversationType, message::v1 as message};
+use messenger_proto::event::v1::Message;
 use serde::Serialize;
+use tracing::{Span, field::Empty};
 
 use super::{
     command::COMMANDS,
@@ -23,6 +24,8 @@ pub struct Request {
     event: Option<Cow<'static, str>>,
     reply_to: ReplyTo,
     client_message_id: Option<Box<str>>,
+    /// From the event to its answer.
+    span: Span,
 }
 
 /// Names of unknown events are given back, but not without bound.
@@ -35,12 +38,21 @@ impl Request {
             Some(known) => Cow::Borrowed(known),
             None => Cow::Owned(event[..event.floor_char_boundary(EVENT_NAME_BYTES_MAX)].to_owned()),
         };
-        Self { event: Some(event), ..Self::unnamed(connection, reply_to) }
+        let span = tracing::debug_span!(
+            parent: None,
+            "command",
+            otel.name = &*event,
+            command = &*event,
+            user.id = %connection.user_id,
+            conversation.id = Empty,
+            error.code = Empty,
+        );
+        Self { event: Some(event), span, ..Self::unnamed(connection, reply_to) }
     }
 
     /// Something that could not be read as an event.
     pub fn unnamed(connection: &Arc<Connection>, reply_to: ReplyTo) -> Self {
-        Self { connection: Arc::clone(connection), event: None, reply_to, client_message_id: None }
+        Self { connection: Arc::clone(connection), event: None, reply_to, client_message_id: None, span: Span::none() }
     }
 
     /// The same with the key its errors name.
@@ -48,6 +60,11 @@ impl Request {
     pub fn with_client_message_id(mut self, id: Option<&str>) -> Self {
         self.client_message_id = id.map(Into::into);
         self
+    }
+
+    /// What it is traced by.
+    pub fn span(&self) -> &Span {
+        &self.span
     }
 
     /// The connection that asked.
@@ -69,6 +86,7 @@ impl Request {
             error: ErrorObject<'a>,
         }
         let object = ErrorObject::new(error, self.event.as_deref(), self.client_message_id.as_deref());
+        self.span.record("error.code", object.code);
         metrics::counter!("messenger_requests_failed_total", "code" => object.code).increment(1);
         match (&self.reply_to, self.connection.wire) {
             (ReplyTo::Ack(_), _) => self.ack(&json(&Failed { error: object })),
@@ -82,15 +100,13 @@ impl Request {
         }
     }
 
-    /// A send is stored. A new P2P message comes from the feed at its place, with its cursor; everything else is
+    /// A send is stored. A new P2P message comes by the feed at its place, with its cursor; everything else is
     /// `message_sent` here and now.
-    pub fn stored(&self, stored: &message::StoredMessage, own_message_id: &str) {
-        let Some(sent) = &stored.message else { return };
-        let comes_by_feed = stored.conversation_type() == ConversationType::P2p && sent.id == own_message_id;
+    pub fn stored(&self, message: &Message, comes_by_feed: bool) {
         if comes_by_feed && self.reply_to == ReplyTo::None {
             return;
         }
-        let body = json(&MessageObject::from(sent));
+        let body = json(&MessageObject::from(message));
         if !comes_by_feed {
             let frame = Frame::event(self.connection.wire, "message_sent", &body, None);
             self.connection.outbound.push(frame);

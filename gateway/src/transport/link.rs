@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::session::CloseReason;
 
-/// How long a client has to poll for the last frames.
+/// How long a client has to take the last frames.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 /// Frames written with one flush.
 const FRAMES_PER_FLUSH_MAX: usize = 128;
@@ -108,7 +109,7 @@ impl Link {
         match self {
             _ if matches!(end, End::Gone | End::Stalled) => {}
             Self::Socket(mut socket, _) => {
-                if frames.is_empty() || socket.send(frames).await.is_ok() {
+                if let Ok(Ok(())) = timeout(FINISH_WITHIN, socket.send(frames)).await {
                     socket.close(code, end.as_str()).await;
                 }
             }

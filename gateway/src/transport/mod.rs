@@ -10,11 +10,10 @@ mod socket;
 pub mod socketio;
 pub mod websocket;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, header, request::Parts};
 use messenger_core::{Error, ErrorKind};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -216,17 +215,4 @@ async fn abandoned(outbound: &Outbound) -> End {
 
 fn too_large() -> Error {
     Error::new(ErrorKind::PayloadTooLarge, "a frame has at most 64 KiB")
-}
-
-/// The token of an `Authorization: Bearer` header.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
-    (values.next().is_none() && scheme.eq_ignore_ascii_case("bearer")).then_some(token)
-}
-
-/// The address a request comes from; unspecified when the server does not know it.
-fn address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<std::net::SocketAddr>>();
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.ip())
 }

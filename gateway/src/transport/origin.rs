@@ -12,7 +12,7 @@ pub fn is_allowed(headers: &HeaderMap, allow_list: &[String]) -> bool {
 }
 
 fn is_listed(origin: &str, allow_list: &[String]) -> bool {
-    allow_list.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    allow_list.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
 }
 
 /// The scheme is left out: a proxy in front of this server may have ended TLS.
@@ -62,5 +62,6 @@ mod tests {
         ] {
             assert_eq!(is_allowed(&request(origins, "chat.example.com:8080"), &list), allowed, "{origins:?}");
         }
+        assert!(is_allowed(&request(&["https://evil.example.com"], "chat.example.com"), &["*".to_owned()]));
     }
 }

@@ -17,13 +17,14 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
 use super::{
-    Connection, End, Protocol, address, bearer,
+    Connection, End, Protocol,
     heartbeat::Heartbeat,
     link::Link,
     origin,
     socket::{Handshake, Refusal},
 };
 use crate::{
+    peer,
     rest::problem::{self, Problem},
     session::{self, Gateway, ReplyTo, Resume, Session, WireFormat},
 };
@@ -74,7 +75,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts) -> Result<Response, Pro
         wire: WireFormat::Plain,
         token,
         resume: parameters.cursor.as_deref().map_or(Resume::None, Resume::Cursor),
-        address: address(parts),
+        address: peer::address(parts),
     };
     let session = Session::open(gateway, session).await?;
     let response = handshake.response(protocol);
@@ -95,7 +96,7 @@ fn credential(headers: &HeaderMap) -> (Option<&str>, Option<&'static str>) {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let mut offered = offered.flat_map(|value| value.split(',')).map(str::trim);
     let is_offered = offered.any(|protocol| protocol == SUBPROTOCOL);
-    let token = bearer(headers).or_else(|| offered.next().filter(|_| is_offered));
+    let token = peer::bearer(headers).ok().flatten().or_else(|| offered.next().filter(|_| is_offered));
     (token, is_offered.then_some(SUBPROTOCOL))
 }
 

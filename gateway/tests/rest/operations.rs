@@ -1,10 +1,10 @@
 //! What operators, tools and browsers ask for.
 
 use messenger_testkit::api::PASSWORD;
-use reqwest::{StatusCode, header};
+use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
 
-use crate::messenger::Messenger;
+use crate::messenger::{Messenger, problem};
 
 #[tokio::test]
 async fn health_keys_limits_and_metrics() {
@@ -100,4 +100,27 @@ async fn pages_are_strict_and_kept() {
     for path in ["/assets/nothing.js", "/assets/..%2fCargo.toml", "/assets/", "/index.html"] {
         assert_eq!(messenger.get(path).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
+}
+
+#[tokio::test]
+async fn every_refusal_is_a_problem() {
+    let messenger = Messenger::start().await;
+    for (method, path, expected) in [
+        (Method::GET, "/nothing", 404),
+        (Method::GET, "/assets/nothing.js", 404),
+        (Method::GET, "/assets/%ff", 404),
+        (Method::GET, "/assets/..%2fCargo.toml", 404),
+        (Method::GET, "/ws", 400),
+        (Method::POST, "/", 405),
+        (Method::DELETE, "/docs", 405),
+        (Method::POST, "/assets/app.js", 405),
+        (Method::PUT, "/api/v1/auth/login", 405),
+        (Method::DELETE, "/healthz", 405),
+    ] {
+        let answer = messenger.http.request(method, messenger.url(path)).send().await.expect("an answer");
+        assert_eq!(problem(answer).await.0, expected, "{path}");
+    }
+    let page = messenger.get("/").await;
+    assert_eq!(page.headers()["x-content-type-options"], "nosniff");
+    assert!(page.headers()["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
 }

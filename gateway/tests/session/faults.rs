@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use messenger_core::ErrorKind;
+use messenger_core::{Cursor, ErrorKind, Position};
 use messenger_gateway::session::{CloseReason, Resume};
 use serde_json::{Value, json};
 
@@ -147,4 +147,19 @@ async fn who_does_not_read_is_closed_and_complete_afterwards() {
     let mut back = Client::resume(&world.gateway, &bob, resume).await.expect("resumes");
     assert!(back.session.connected().recovered);
     assert_eq!(contents(&mut back, "new_message", 600).await, numbers(0..600));
+}
+
+#[tokio::test]
+async fn a_cursor_the_journal_never_reached_has_to_fetch_anew() {
+    let world = World::start().await;
+    let (alice, bob) = (world.register().await, world.register().await);
+    let (mut sender, mut receiver) = (world.connect(&alice).await, world.connect(&bob).await);
+    let here = Cursor::decode(&receiver.session.connected().cursor).expect("ours");
+    let beyond = Cursor { position: Position(i64::MAX), ..here }.encode();
+    let answer = receiver.ask("sync", &json!({"cursor": beyond})).await;
+    assert_eq!(answer["data"]["code"], "RESYNC_REQUIRED", "{answer}");
+    assert_eq!(receiver.event("resync_required").await["event"], "resync_required");
+    // It goes on from now.
+    send(&mut sender, &bob, 0..1);
+    assert_eq!(contents(&mut receiver, "new_message", 1).await, numbers(0..1));
 }

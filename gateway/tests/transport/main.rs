@@ -7,5 +7,6 @@ mod engine;
 mod handshake;
 mod packets;
 mod polling;
+mod pressure;
 mod server;
 mod websocket;

@@ -16,9 +16,9 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{SocketIo, engine, engines, engines::Engines, polling, upgrade};
 use crate::{
+    peer,
     session::Gateway,
     transport::{
-        address, bearer,
         link::Link,
         origin,
         socket::{self, Handshake, MESSAGE_BYTES_MAX},
@@ -206,8 +206,10 @@ impl Site {
         if self.gateway.shutdown.token.is_cancelled() {
             return Err(Refusal::Busy);
         }
-        let admission = self.engines.admit().ok_or(Refusal::Busy)?;
-        Ok(SocketIo::new(address(parts), bearer(&parts.headers), admission))
+        let address = peer::address(parts);
+        let per_address = self.gateway.config.unconnected_per_address;
+        let admission = self.engines.admit(address, per_address).ok_or(Refusal::Busy)?;
+        Ok(SocketIo::new(address, peer::bearer(&parts.headers).ok().flatten(), admission))
     }
 }
 

@@ -15,11 +15,10 @@ use axum::{Extension, Router, routing::any};
 use bytes::Bytes;
 use messenger_core::{Error, ErrorKind};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::{
-    engines::Engines,
+    engines::{Admission, Engines},
     packet::{Auth, Body, Event, Packet},
 };
 use super::{Connection, End, Protocol, heartbeat::Heartbeat, link::Link};
@@ -30,7 +29,7 @@ pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
         .route("/socket.io/", any(http::serve))
         .route("/socket.io", any(http::serve))
-        .layer(Extension(Arc::new(Engines::new())))
+        .layer(Extension(Arc::new(Engines::default())))
 }
 
 /// What Socket.IO keeps of a connection.
@@ -39,11 +38,11 @@ pub(super) struct SocketIo {
     /// Of the first HTTP request; a token in CONNECT comes before it.
     token: Option<Box<str>>,
     /// Held until the client is connected.
-    admission: Option<OwnedSemaphorePermit>,
+    admission: Option<Admission>,
 }
 
 impl SocketIo {
-    fn new(address: IpAddr, token: Option<&str>, admission: OwnedSemaphorePermit) -> Self {
+    fn new(address: IpAddr, token: Option<&str>, admission: Admission) -> Self {
         Self { address, token: token.map(Into::into), admission: Some(admission) }
     }
 

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{engine, engines::Entry, posts::Posts};
+use super::{engine, engines::Place, posts::Posts};
 use crate::transport::{End, link::Received, socket::Socket};
 
 /// Texts of the protocol itself that may wait for a poll.
@@ -56,14 +56,14 @@ pub struct Polling {
     noop_at: Option<Instant>,
     unsaid: VecDeque<Bytes>,
     /// Kept for its drop.
-    _entry: Entry,
+    _place: Place,
 }
 
 impl Polling {
-    /// Serves what comes for the engine of this entry.
-    pub fn new(requests: mpsc::Receiver<Request>, entry: Entry) -> Self {
+    /// Serves what comes for the engine at this place.
+    pub fn new(requests: mpsc::Receiver<Request>, place: Place) -> Self {
         let (posts, unsaid) = (Posts::default(), VecDeque::new());
-        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, _entry: entry }
+        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, _place: place }
     }
 
     /// The next thing from the client; a text only while it `accepts` one. Dropping it midway loses nothing.
