@@ -19,6 +19,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{json, openapi::with_problems, problem::Answer};
 use crate::{config::Limits, session::Gateway};
 
+/// The events of both sockets in the form of AsyncAPI 3.0.
+const EVENTS: &str = include_str!("../../../docs/asyncapi/asyncapi.json");
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::new()
         .routes(routes!(healthz))
@@ -28,12 +31,13 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(jwks))
 }
 
-/// Serves the description of the API itself, encoded once.
-pub(super) fn description(description: OpenApi) -> Router<Arc<Gateway>> {
-    let json = serde_json::to_vec(&with_problems(description)).expect("a description always encodes");
-    let json = Bytes::from(json);
-    let answer = move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
-    Router::new().route("/openapi.json", get(answer))
+/// Serves the descriptions of the API itself: what REST answers, encoded once, and the events of the sockets.
+pub(super) fn descriptions(rest: OpenApi) -> Router<Arc<Gateway>> {
+    let rest = serde_json::to_vec(&with_problems(rest)).expect("a description always encodes");
+    let serve = |json: Bytes| get(move || async move { ([(header::CONTENT_TYPE, "application/json")], json) });
+    Router::new()
+        .route("/openapi.json", serve(rest.into()))
+        .route("/asyncapi.json", serve(Bytes::from_static(EVENTS.as_bytes())))
 }
 
 /// Whether the process lives.

@@ -49,6 +49,7 @@ pub struct TestClient {
     last_id: u64,
     place: Place,
     recovered: bool,
+    greeting: Value,
 }
 
 /// How long anything may take before the test fails.
@@ -94,6 +95,7 @@ impl TestClient {
         let Some(connected) = answer.strip_prefix("40") else { bail!("refused: {answer}") };
         let connected: Value = serde_json::from_str(connected)?;
         let pid = connected["pid"].as_str().map(str::to_owned);
+        client.greeting = connected;
         client.recovered = pid.is_some() && pid == place.pid;
         client.place = Place { pid, cursor: if client.recovered { place.cursor } else { None } };
         Ok(client)
@@ -114,6 +116,7 @@ impl TestClient {
         let mut client = Self::new(Wire::Plain, socket);
         let first: Value = serde_json::from_str(&client.text().await?)?;
         ensure!(first["event"] == "connected", "expected connected: {first}");
+        client.greeting = first["data"].clone();
         client.recovered = !query.is_empty();
         client.place.cursor = first["data"]["cursor"].as_str().map(str::to_owned);
         Ok(client)
@@ -121,13 +124,26 @@ impl TestClient {
 
     fn new(wire: Wire, socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         let (events, answers) = (VecDeque::new(), VecDeque::new());
-        Self { wire, socket, events, answers, last_id: 0, place: Place::default(), recovered: false }
+        let (place, greeting) = (Place::default(), Value::Null);
+        Self { wire, socket, events, answers, last_id: 0, place, recovered: false, greeting }
     }
 
     /// Whether the server said that everything missed is replayed.
     #[must_use]
     pub fn recovered(&self) -> bool {
         self.recovered
+    }
+
+    /// What the server said first: the answer to CONNECT, or the object of `connected`.
+    #[must_use]
+    pub fn greeting(&self) -> &Value {
+        &self.greeting
+    }
+
+    /// The last cursor it saw.
+    #[must_use]
+    pub fn cursor(&self) -> Option<&str> {
+        self.place.cursor.as_deref()
     }
 
     /// Where it is: what a later connection continues from.

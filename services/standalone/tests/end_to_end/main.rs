@@ -2,6 +2,8 @@
 //! every shape of deployment and both transports.
 
 mod chat;
+mod cluster;
+mod contract;
 mod faults;
 mod foreign;
 mod groups;
