@@ -14,7 +14,9 @@ refused.close();
 
 const [a, b] = [connect(ann.accessToken), connect(bob.accessToken)];
 await Promise.all([once(a, 'connect'), once(b, 'connect')]);
-if (transports.length > 1) await Promise.all([a, b].map((s) => new Promise((done) => s.io.engine.once('upgrade', done))));
+const isUpgraded = (socket) => socket.io.engine.transport.name === transports.at(-1);
+const upgraded = (socket) => isUpgraded(socket) || new Promise((done) => socket.io.engine.once('upgrade', done));
+await Promise.all([upgraded(a), upgraded(b)]);
 
 const received = [];
 b.on('new_message', (message) => received.push(message));
