@@ -11,6 +11,7 @@ mod identity;
 mod reading;
 mod resume;
 mod startup;
+mod traces;
 
 use messenger_testkit::{Cluster, Event, Shape, TestClient, User, Wire};
 
