@@ -58,6 +58,14 @@ pub struct GatewayConfig {
     /// Address of the HTTP server.
     #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Tells several gateways apart: session ids of Socket.IO begin with it, so that a balancer can bring the requests of
+    /// a long poll to where the session is. Lower-case letters, digits and hyphens.
+    #[arg(long, env = "MESSENGER_GATEWAY_NAME", default_value = "", hide_default_value = true, value_parser = gateway_name)]
+    pub gateway_name: String,
+    /// After the signal to end, how long requests are still taken while `readyz` says no: what a balancer needs to see
+    /// it. None: not at all.
+    #[arg(long, env = "MESSENGER_DRAIN_DELAY", value_parser = duration)]
+    pub drain_delay: Option<Duration>,
     /// Origins of pages that may connect, separated by commas, beside our own.
     #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
@@ -99,6 +107,12 @@ impl GatewayConfig {
     #[must_use]
     pub const fn rate_limits(&self) -> bool {
         !self.no_rate_limits
+    }
+
+    /// How long requests are still taken after the signal to end.
+    #[must_use]
+    pub fn drain_delay(&self) -> Duration {
+        self.drain_delay.unwrap_or_default()
     }
 
     pub(crate) fn send_rates(&self) -> Option<SendRates> {
@@ -238,6 +252,8 @@ impl fmt::Display for Config {
 impl fmt::Display for GatewayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "listen = {}", self.listen)?;
+        writeln!(f, "gateway-name = {}", self.gateway_name)?;
+        writeln!(f, "drain-delay = {:?}", self.drain_delay())?;
         writeln!(f, "allowed-origins = {}", self.allowed_origins.join(","))?;
         writeln!(f, "no-rate-limits = {}", self.no_rate_limits)?;
         writeln!(f, "sends-per-user = {}", self.sends_per_user)?;
@@ -250,6 +266,15 @@ impl fmt::Display for GatewayConfig {
         writeln!(f, "heartbeat-interval = {:?}", self.heartbeat_interval)?;
         writeln!(f, "heartbeat-timeout = {:?}", self.heartbeat_timeout)
     }
+}
+
+/// Up to 32 characters that need no quoting anywhere; none is a name, too.
+fn gateway_name(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.len() <= 32 && text.bytes().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err("must have at most 32 lower-case letters, digits and hyphens".to_owned())
 }
 
 /// A whole number with a unit: ms, s or m; from 10ms to 1h.
@@ -282,6 +307,7 @@ mod tests {
         let config = Config::try_parse_from(["messenger-gateway"]).expect("defaults");
         assert!(config.services().err().expect("no secret").message().contains("MESSENGER_SERVICE_SECRET"));
         assert!(Config::try_parse_from(["messenger-gateway", "--heartbeat-interval", "1h"]).is_err());
+        assert!(Config::try_parse_from(["messenger-gateway", "--gateway-name", "a.b"]).is_err());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use self::{
     session::{Gateway, Parts, ResumeKey},
 };
 
-/// From the signal to the end of every task.
+/// From the signal, or the end of the drain delay after it, to the end of every task.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Everything the gateway answers: sockets, REST, the pages.
@@ -59,6 +59,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         metrics: install_metrics()?,
         shutdown: shutdown.clone(),
     };
+    let drain_max = DRAIN_MAX + config.gateway.drain_delay();
     let gateway = build(config.gateway, parts);
     shutdown.cancel_on_signal();
     let (starting, stopping) = (Arc::clone(&gateway), shutdown.token.clone());
@@ -67,6 +68,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
             tracing::info!("the gateway is ready: http://{address}");
         }
     });
-    let (served, _) = tokio::join!(shutdown.until_end_of(serve(listener, gateway)), shutdown.drained(DRAIN_MAX));
+    let (served, _) = tokio::join!(shutdown.until_end_of(serve(listener, gateway)), shutdown.drained(drain_max));
     served
 }

@@ -34,7 +34,7 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes the system keeps for a peer that does not read; beyond, our own bounds count.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Answers on the listener until the gateway's shutdown; then waits at most 6 s for the requests that run.
+/// Answers on the listener until the gateway's shutdown and its drain delay; then waits at most 6 s for the requests that run.
 /// WebSockets are drained by the session core at the same time.
 ///
 /// # Errors
@@ -42,20 +42,25 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), Error> {
     let router = router(Arc::clone(&gateway));
     let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
-    let mut shutdown = pin!(gateway.shutdown.token.cancelled());
+    let closing = CancellationToken::new();
+    let mut ending = pin!(async {
+        gateway.shutdown.token.cancelled().await;
+        sleep(gateway.config.drain_delay()).await;
+    });
     loop {
         let (stream, peer) = tokio::select! {
             accepted = accept(&listener) => accepted,
-            () = &mut shutdown => break,
+            () = &mut ending => break,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let (router, shutdown) = (router.clone(), gateway.shutdown.token.clone());
+        let (router, closing) = (router.clone(), closing.clone());
         connections.spawn(async move {
-            answer(stream, peer, router, shutdown).await;
+            answer(stream, peer, router, closing).await;
             drop(place);
         });
     }
     drop(listener);
+    closing.cancel();
     connections.close();
     if timeout(DRAIN_WITHIN, connections.wait()).await.is_err() {
         tracing::warn!("some requests did not finish in time");
@@ -88,8 +93,8 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(TAKEN_WITHIN));
 }
 
-/// Answers the requests of one connection; after the shutdown the one that runs is the last.
-async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: CancellationToken) {
+/// Answers the requests of one connection; when the server is closing the one that runs is the last.
+async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, closing: CancellationToken) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         router.clone().oneshot(request)
@@ -104,7 +109,7 @@ async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, shutdown: C
     // What a client does to its own connection is no news.
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

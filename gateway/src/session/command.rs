@@ -82,6 +82,9 @@ impl Session {
         let weight = 1 + data.map_or(0, |data| data.get().len() / 1024);
         let sent = self.target(&asked).and_then(|target| draft(&asked, target)).and_then(|draft| {
             let message_id = MessageId::new(self.gateway.clock.now());
+            if self.connection.is_leaving() {
+                return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));
+            }
             self.gateway.pipe.send(Undecided::new(draft, message_id, request.clone(), weight))
         });
         if let Err(error) = sent {

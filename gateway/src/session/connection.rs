@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use messenger_core::UserId;
@@ -21,16 +21,27 @@ pub struct Connection {
     /// What waits to be written to it.
     pub outbound: Arc<Outbound>,
     undecided: AtomicUsize,
+    is_leaving: AtomicBool,
 }
 
 impl Connection {
     pub(super) fn new(user_id: UserId, origin: i64, wire: WireFormat) -> Arc<Self> {
-        Arc::new(Self { user_id, origin, wire, outbound: Arc::default(), undecided: AtomicUsize::new(0) })
+        let (undecided, is_leaving) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { user_id, origin, wire, outbound: Arc::default(), undecided, is_leaving })
     }
 
     /// What its sends that are not decided yet weigh together.
     pub(super) fn undecided(&self) -> usize {
         self.undecided.load(Ordering::Relaxed)
+    }
+
+    /// It is to go: it may send nothing more.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
     }
 
     pub(super) fn add_undecided(&self, weight: usize) {

@@ -1,18 +1,26 @@
-//! The end of a gateway: clients are told, sends in flight are answered, connections are closed; then the rest stops.
+//! The end of a gateway. Balancers see it first; then clients are told, some at a time, so that they do not all come to
+//! the other gateways at once; what they have sent is answered, and they are closed. Then the rest stops.
 
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, sleep, timeout};
 use uuid::Uuid;
 
 use super::{
+    connection::Connection,
     frame::{Frame, json},
     gateway::Gateway,
     outbound::CloseReason,
 };
 
-/// How long undecided sends are waited for.
+/// From one slice of the connections to the next; each is closed with the next at the earliest.
+const SLICE_EVERY: Duration = Duration::from_millis(100);
+/// Into so many slices many connections are cut …
+const SLICES_MAX: usize = 20;
+/// … and into fewer while they would have less than this.
+const SLICE_CONNECTIONS_MIN: usize = 200;
+/// How long it may take until all slices are told and what they sent is decided.
 const DECIDED_WITHIN: Duration = Duration::from_secs(4);
 /// How long connections have to write what waits and close.
 const CLOSED_WITHIN: Duration = Duration::from_secs(2);
@@ -28,19 +36,50 @@ struct ServerDraining {
 
 pub(super) async fn run(gateway: Arc<Gateway>) {
     gateway.shutdown.token.cancelled().await;
-    let connections = gateway.hub.connections();
-    tracing::info!(connections, "draining");
-    gateway.hub.start_draining(|wire| {
-        let retry_after_ms = Uuid::new_v4().as_u64_pair().1 % SPREAD_MILLIS;
-        Frame::event(wire, "server_draining", &json(&ServerDraining { retry_after_ms }), None)
-    });
-    gateway.pipe.close();
-    if timeout(DECIDED_WITHIN, gateway.pipe.settled()).await.is_err() {
+    sleep(gateway.config.drain_delay()).await;
+    let connections = gateway.hub.start_draining();
+    tracing::info!(connections = connections.len(), "draining");
+    if !close_in_slices(connections).await {
         tracing::warn!("some sends were not decided in time");
     }
+    gateway.pipe.close();
     gateway.hub.close_all(CloseReason::Draining);
     if timeout(CLOSED_WITHIN, gateway.hub.emptied()).await.is_err() {
         tracing::warn!(connections = gateway.hub.connections(), "some connections did not close in time");
     }
     gateway.drained.cancel();
+}
+
+/// Whether all were closed with their sends decided.
+async fn close_in_slices(mut staying: Vec<Arc<Connection>>) -> bool {
+    let slice = staying.len().div_ceil(SLICES_MAX).max(SLICE_CONNECTIONS_MIN);
+    let (mut leaving, deadline) = (Vec::<Arc<Connection>>::new(), Instant::now() + DECIDED_WITHIN);
+    let mut ticks = interval(SLICE_EVERY);
+    while Instant::now() < deadline {
+        ticks.tick().await;
+        leaving.retain(|connection| !close_decided(connection));
+        let told = staying.split_off(staying.len().saturating_sub(slice));
+        told.iter().for_each(|connection| tell(connection));
+        leaving.extend(told);
+        if leaving.is_empty() {
+            return true;
+        }
+    }
+    false
+}
+
+/// It may send nothing more here.
+fn tell(connection: &Connection) {
+    connection.leave();
+    let retry_after_ms = Uuid::new_v4().as_u64_pair().1 % SPREAD_MILLIS;
+    let body = json(&ServerDraining { retry_after_ms });
+    connection.outbound.push(Frame::event(connection.wire, "server_draining", &body, None));
+}
+
+fn close_decided(connection: &Connection) -> bool {
+    let is_decided = connection.undecided() == 0;
+    if is_decided {
+        connection.outbound.close(CloseReason::Draining);
+    }
+    is_decided
 }

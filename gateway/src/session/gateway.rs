@@ -8,7 +8,7 @@ use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Limits, Pipe, ResumeKey, drain, feed, revocation};
+use super::{Hub, Limits, Pipe, ResumeKey, admission::Admission, drain, feed, revocation};
 use crate::{config::GatewayConfig, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
@@ -50,6 +50,7 @@ pub struct Gateway {
     pub metrics: PrometheusHandle,
     /// When it ends, and who waits for its tasks.
     pub shutdown: Shutdown,
+    pub(super) admission: Admission,
     pub(super) resume_key: ResumeKey,
     /// Cancelled when the connections are drained: feed and pipe are needed until then.
     pub(super) drained: CancellationToken,
@@ -67,6 +68,7 @@ impl Gateway {
             pipe: Pipe::default(),
             metrics: parts.metrics,
             shutdown: parts.shutdown,
+            admission: Admission::default(),
             resume_key: parts.resume_key,
             drained: CancellationToken::new(),
         });

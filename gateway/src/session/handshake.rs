@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Session,
+    admission::try_later,
     connection::Connection,
     frame::{Frame, WireFormat},
     gateway::Gateway,
@@ -79,12 +80,13 @@ impl Session {
     /// UNAUTHENTICATED, TOKEN_EXPIRED, TOKEN_REVOKED, CURSOR_INVALID, RATE_LIMITED, DRAINING, UNAVAILABLE.
     pub async fn open(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
         let opened = timeout(OPEN_WITHIN, Self::open_unbounded(gateway, handshake)).await;
-        opened.unwrap_or_else(|_| Err(Error::unavailable("the feed did not carry the user in time")))
+        opened.unwrap_or_else(|_| Err(try_later("the feed did not carry the user in time")))
     }
 
     async fn open_unbounded(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
         let token = handshake.token.ok_or_else(|| Error::unauthenticated("an access token is required"))?;
         let identity = gateway.verifier.verify(token)?;
+        let _place = gateway.admission.admit()?;
         let (from, pid) = resume_from(gateway, &identity, handshake.resume)?;
         let origin = pid.map_or_else(new_origin, |pid| pid.origin);
         let connection = Connection::new(identity.user_id, origin, handshake.wire);
@@ -166,6 +168,7 @@ fn resume_from(
 }
 
 async fn resume(gateway: &Gateway, connection: &Connection, cursor: Cursor) -> Result<Beginning, Error> {
+    let _turn = gateway.admission.turn().await;
     match replay::first_page(gateway, connection.user_id, cursor).await {
         Ok(page) => {
             let recovered = page.limited.is_empty();

@@ -14,6 +14,7 @@ use messenger_proto::event::v1::{self as event, signal::Signal as Kind};
 use tokio::sync::Notify;
 
 use super::{
+    admission::try_later,
     connection::Connection,
     delivery::Delivery,
     frame::{Frame, WireFormat, json},
@@ -80,7 +81,7 @@ impl Hub {
             return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));
         }
         if state.connections >= capacity.in_all {
-            return Err(Error::unavailable("the gateway has as many connections as it takes"));
+            return Err(try_later("the gateway has as many connections as it takes"));
         }
         let room = state.rooms.users.entry(connection.user_id).or_default();
         for before in room.members.iter().filter(|member| member.connection.origin == connection.origin) {
@@ -271,13 +272,12 @@ impl Hub {
         }
     }
 
-    /// Refuses new connections and gives each open one a frame.
-    pub fn start_draining(&self, mut frame_for: impl FnMut(WireFormat) -> Frame) {
+    /// Takes no more connections; gives those there are.
+    pub fn start_draining(&self) -> Vec<Arc<Connection>> {
         let mut state = self.lock();
         state.is_draining = true;
-        for member in state.rooms.users.values().flat_map(|room| &room.members) {
-            member.connection.outbound.push(frame_for(member.connection.wire));
-        }
+        let members = state.rooms.users.values().flat_map(|room| &room.members);
+        members.map(|member| Arc::clone(&member.connection)).collect()
     }
 
     /// Closes every connection.

@@ -4,6 +4,7 @@
 //! sent ([`Session::receive`]), writes what waits in [`Outbound`], and lets the session do what is due
 //! ([`Session::maintain`]). Nothing in here knows sockets or HTTP.
 
+mod admission;
 mod command;
 mod connection;
 mod delivery;

@@ -14,8 +14,8 @@ use messenger_core::{Error, ErrorKind, MessageId};
 use messenger_proto::{
     event::v1::ConversationType,
     message::v1::{
-        Draft, SendMessagesRequest, SendMessagesResponse, StoredMessage, TaggedDraft, draft::Target, draft_outcome::Outcome,
-        message_service_client::MessageServiceClient,
+        Draft, SendMessagesRequest, SendMessagesResponse, StoredMessage, TaggedDraft, draft::Target,
+        draft_outcome::Outcome, message_service_client::MessageServiceClient,
     },
 };
 use messenger_rpc::{RpcChannel, TraceParent};
@@ -103,7 +103,6 @@ impl Undecided {
 pub struct Pipe {
     drafts: Mutex<Drafts>,
     came: Notify,
-    went: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -148,17 +147,6 @@ impl Pipe {
     /// Takes no more drafts; those taken are still answered.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
-    }
-
-    /// Resolves when every draft is answered.
-    pub(super) async fn settled(&self) {
-        loop {
-            let went = self.went.notified();
-            if self.lock().undecided.is_empty() {
-                return;
-            }
-            went.await;
-        }
     }
 
     /// Keeps a stream open and answers what comes back, until `stopped`; what is undecided then is told so.
@@ -219,7 +207,7 @@ impl Pipe {
                 }
                 self.came.notified().await;
             };
-            metrics::histogram!("messenger_batch_drafts").record(drafts.len() as f64);
+            metrics::histogram!("messenger_pipe_batch_drafts").record(drafts.len() as f64);
             place.send(SendMessagesRequest { drafts });
         }
     }
@@ -232,13 +220,9 @@ impl Pipe {
                 decided.push((draft, answered.outcome.as_ref()));
             }
         }
-        let is_settled = drafts.undecided.is_empty();
         drop(drafts);
         for (draft, outcome) in decided {
             draft.decide(outcome);
-        }
-        if is_settled {
-            self.went.notify_waiters();
         }
     }
 
@@ -259,7 +243,7 @@ impl Pipe {
         {
             expired.extend(drafts.remove(tag));
         }
-        let (is_connected, is_settled) = (drafts.is_connected, drafts.undecided.is_empty());
+        let is_connected = drafts.is_connected;
         drop(drafts);
         for draft in expired {
             if is_connected {
@@ -267,9 +251,6 @@ impl Pipe {
             } else {
                 draft.fail(ErrorKind::Unavailable, "temporarily unavailable, send it again");
             }
-        }
-        if is_settled {
-            self.went.notify_waiters();
         }
     }
 

@@ -10,7 +10,7 @@ use messenger_telemetry::{Shutdown, install_metrics};
 
 use crate::{backend::Backend, config::Config};
 
-/// The edge has this long to answer what is in flight and to tell its clients, the services a little after it.
+/// The edge has this long, and its drain delay, to answer what is in flight and to tell its clients, the services a little after it.
 const EDGE_DRAIN_MAX: Duration = Duration::from_millis(6_500);
 const SERVICES_DRAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -40,6 +40,7 @@ pub async fn run(config: Config) -> Result<()> {
         metrics,
         shutdown: edge.clone(),
     };
+    let edge_drain_max = EDGE_DRAIN_MAX + config.gateway.drain_delay();
     let gateway = messenger_gateway::build(config.gateway, parts);
     let health = HealthReporter::new(SERVICES).await;
     health.set_serving(true).await;
@@ -47,14 +48,23 @@ pub async fn run(config: Config) -> Result<()> {
     let grpc = messenger_rpc::serve(grpc_listener, backend.routes, services.token.clone(), health);
     let grpc = services.spawn(grpc);
     edge.cancel_on_signal();
+    edge.spawn(end_with(services.clone(), edge.clone()));
     tracing::info!(grpc = ?addresses.1.ok(), "messenger is ready: open http://{}", reachable(addresses.0));
 
     let serve = edge.until_end_of(messenger_gateway::serve(listener, gateway));
-    let (served, _) = tokio::join!(serve, edge.drained(EDGE_DRAIN_MAX));
+    let (served, _) = tokio::join!(serve, edge.drained(edge_drain_max));
     if services.drain(SERVICES_DRAIN_MAX).await {
         grpc.await.unwrap_or(Ok(()))?;
     }
     served
+}
+
+/// Services that end by themselves are broken: then the edge ends too, for the process to be started anew.
+async fn end_with(services: Shutdown, edge: Shutdown) {
+    tokio::select! {
+        () = services.token.cancelled() => edge.token.cancel(),
+        () = edge.token.cancelled() => {}
+    }
 }
 
 /// What a browser on this machine takes.

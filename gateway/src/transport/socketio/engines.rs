@@ -98,11 +98,13 @@ impl Drop for Place {
     }
 }
 
-/// A session id nobody can guess: 20 characters, 120 random bits.
-pub fn new_sid() -> String {
+/// A session id nobody can guess: 20 characters, 120 random bits. Behind the name of the gateway and a dot, when it has
+/// one: a balancer brings the session's requests back here by it.
+pub fn new_sid(gateway_name: &str) -> String {
     let mut bytes = [0; 15];
     aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    let random = BASE64_URL_SAFE_NO_PAD.encode(bytes);
+    if gateway_name.is_empty() { random } else { format!("{gateway_name}.{random}") }
 }
 
 #[cfg(test)]
@@ -112,8 +114,8 @@ mod tests {
     #[test]
     fn an_engine_is_found_until_it_is_gone() {
         let engines = Arc::new(Engines::default());
-        let sid = new_sid();
-        assert_eq!(sid.len(), 20);
+        let sid = new_sid("");
+        assert!(sid.len() == 20 && new_sid("a").starts_with("a."));
         let polling = engines.open(&sid);
         assert!(engines.find(&sid).is_some());
         assert!(engines.find("x").is_none());

@@ -28,6 +28,10 @@ use crate::{
 /// How long a posted body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What to do about a session nobody knows here.
+const UNKNOWN_SID: &str = "It has ended: connect again. If another gateway has it, give each --gateway-name and let the \
+     balancer route by what stands before the dot in sid (deploy/nginx.conf), or let clients use only the websocket.";
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
@@ -57,7 +61,11 @@ impl IntoResponse for Refusal {
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, 3, "Bad request"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, 3, "Try again later"),
         };
-        let mut response = (status, axum::Json(json!({ "code": code, "message": message }))).into_response();
+        let mut refusal = json!({ "code": code, "message": message });
+        if self == Self::UnknownSid {
+            refusal["hint"] = UNKNOWN_SID.into();
+        }
+        let mut response = (status, axum::Json(refusal)).into_response();
         match self {
             Self::WebSocketVersion => {
                 response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
@@ -150,7 +158,7 @@ impl Site {
 
     fn open_polling(&self, parts: &Parts) -> Result<Response, Refusal> {
         let protocol = self.admit(parts)?;
-        let sid = engines::new_sid();
+        let sid = engines::new_sid(&self.gateway.config.gateway_name);
         let open = engine::open(&sid, &["websocket"], self.gateway.config.heartbeat());
         let connection = protocol.connection(&self.gateway, Link::Polling(Box::new(self.engines.open(&sid))));
         self.gateway.shutdown.tracker.spawn(connection.run());
@@ -164,7 +172,7 @@ impl Site {
         let gateway = Arc::clone(&self.gateway);
         self.gateway.shutdown.tracker.spawn(async move {
             let Some(mut socket) = handshake.socket().await else { return };
-            let open = engine::open(&engines::new_sid(), &[], gateway.config.heartbeat());
+            let open = engine::open(&engines::new_sid(&gateway.config.gateway_name), &[], gateway.config.heartbeat());
             if socket.send([Bytes::from(open)]).await.is_ok() {
                 protocol.connection(&gateway, Link::socket(socket)).run().await;
             }
