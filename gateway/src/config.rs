@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::{
     services::Services,
     session::limits::SendRates,
-    transport::{FRAME_BYTES_MAX, Rhythm},
+    transport::{FRAME_BYTES_MAX, Rhythm, origin_entry},
 };
 
 /// The edge: Socket.IO, plain WebSocket and REST for clients.
@@ -67,7 +67,7 @@ pub struct GatewayConfig {
     #[arg(long, env = "MESSENGER_DRAIN_DELAY", value_parser = duration)]
     pub drain_delay: Option<Duration>,
     /// Origins of pages that may connect, separated by commas, beside our own.
-    #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',')]
+    #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin_entry)]
     pub allowed_origins: Vec<String>,
     /// Let everybody send, log in and register as often as they like: for benchmarks.
     #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use messenger_core::{Error, ErrorKind};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-pub(crate) use self::heartbeat::Rhythm;
+pub(crate) use self::{heartbeat::Rhythm, origin::entry as origin_entry};
 use self::{
     heartbeat::{Due, Heartbeat},
     link::{Link, Received},

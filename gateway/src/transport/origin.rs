@@ -3,6 +3,22 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
+/// Reads an entry of the allow list: `*`, or what a browser sends as `Origin`, `https://app.example.com:8443` for example.
+///
+/// # Errors
+/// What is wrong with it: it would never match.
+pub fn entry(text: &str) -> Result<String, String> {
+    let authority = text.split_once("://").map(|(scheme, authority)| (scheme.is_empty(), authority));
+    let is_origin = authority.is_some_and(|(no_scheme, authority)| {
+        !no_scheme && !authority.is_empty() && !authority.contains(['/', '?', '#', '@', ' '])
+    });
+    // Empty, as a variable that is set to nothing.
+    if text.is_empty() || text == "*" || is_origin {
+        return Ok(text.to_owned());
+    }
+    Err("must be scheme://host or scheme://host:port, without a path or a slash at the end".to_owned())
+}
+
 /// Whether the page this request comes from may use the sockets.
 pub fn is_allowed(headers: &HeaderMap, allow_list: &[String]) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
@@ -43,6 +59,16 @@ mod tests {
             headers.append(header::ORIGIN, HeaderValue::from_static(origin));
         }
         headers
+    }
+
+    #[test]
+    fn entries_that_never_match_are_refused() {
+        for text in ["", "*", "https://app.example.com", "http://[::1]:8080", "capacitor://localhost"] {
+            assert_eq!(entry(text), Ok(text.to_owned()));
+        }
+        for text in ["app.example.com", "https://", "://a", "https://a/", "https://a/b", "https://u@a"] {
+            assert!(entry(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub async fn run(config: Config) -> Result<()> {
     let grpc = services.spawn(grpc);
     edge.cancel_on_signal();
     edge.spawn(end_with(services.clone(), edge.clone()));
-    tracing::info!(grpc = ?addresses.1.ok(), "messenger is ready: open http://{}", reachable(addresses.0));
+    let grpc_address = addresses.1.ok().map(tracing::field::display);
+    tracing::info!(grpc = grpc_address, "messenger is ready: open http://{}", reachable(addresses.0));
 
     let serve = edge.until_end_of(messenger_gateway::serve(listener, gateway));
     let (served, _) = tokio::join!(serve, edge.drained(edge_drain_max));

@@ -79,7 +79,9 @@ fn read<S: Settings>() -> Result<S, Error> {
             error.exit();
         }
         let text = error.to_string();
-        let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        // The first paragraph says what is wrong; hints and usage follow it.
+        let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let line = paragraph.join(" ").trim_start_matches("error: ").to_owned();
         Error::new(ErrorKind::ValidationFailed, line)
     })
 }

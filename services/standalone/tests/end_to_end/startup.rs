@@ -31,6 +31,8 @@ async fn wrong_settings_are_named() -> anyhow::Result<()> {
     let cases = [
         (with(&["--no-such-flag"]), "--no-such-flag"),
         (format!("--listen=nonsense {data}"), "--listen"),
+        (with(&["serve"]), "serve"),
+        (with(&["--allowed-origins=https://app.example.com/"]), "--allowed-origins"),
         (with(&["--database-url=mysql://x"]), "DATABASE_URL"),
         (with(&["--database-url=postgres://nobody@127.0.0.1:1/none"]), "DATABASE_URL"),
         (format!("{} --data-dir=/proc/nowhere", free.join(" ")), "data-dir"),
