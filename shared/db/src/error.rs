@@ -6,7 +6,13 @@ use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
 /// Trouble with the connection or the server, or something that passes by itself, is UNAVAILABLE; the rest INTERNAL.
 #[must_use]
 pub fn error(error: sqlx::Error) -> Error {
-    if is_passing(&error) { Error::unavailable(error) } else { Error::internal(error) }
+    let kind = match error {
+        sqlx::Error::PoolTimedOut => "pool exhausted",
+        _ if is_passing(&error) => "passing",
+        _ => "other",
+    };
+    metrics::counter!("messenger_db_errors_total", "kind" => kind).increment(1);
+    if kind == "other" { Error::internal(error) } else { Error::unavailable(error) }
 }
 
 fn is_passing(error: &sqlx::Error) -> bool {

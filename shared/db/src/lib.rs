@@ -11,7 +11,7 @@ mod run;
 mod sqlite;
 
 pub use error::{error, violates};
-pub use location::Location;
+pub use location::{Location, StoreArgs};
 pub use migration::Migration;
 pub use postgres::{open_postgres, postgres_options};
 pub use run::run;

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::Args;
 use messenger_core::{Error, ErrorKind};
 
 /// Where the stores of a process are: one PostgreSQL database, or a folder with one SQLite file per context.
@@ -38,6 +39,38 @@ impl Location {
     #[must_use]
     pub fn sqlite_file(data_dir: &Path, context: &str) -> PathBuf {
         data_dir.join(context).with_extension("db")
+    }
+}
+
+/// The settings of every process that has stores.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// PostgreSQL URL; without one, SQLite in the data folder (then this must be the only process of its kind).
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Folder of the SQLite files, one per context.
+    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+}
+
+impl StoreArgs {
+    /// Where the stores are.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED for a URL of another kind.
+    pub fn location(&self) -> Result<Location, Error> {
+        Location::new(self.database_url.as_deref(), &self.data_dir)
+    }
+}
+
+/// One `flag = value` a line, the password hidden.
+impl fmt::Display for StoreArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.location() {
+            Ok(location) => writeln!(f, "database-url = {location:?}")?,
+            Err(error) => writeln!(f, "database-url = {}", error.message())?,
+        }
+        writeln!(f, "data-dir = {}", self.data_dir.display())
     }
 }
 
