@@ -85,13 +85,13 @@ impl Metadata {
     /// Checks the JSON text.
     ///
     /// # Errors
-    /// VALIDATION_FAILED when it is not an object, too large, or contains an escaped or plain NUL.
+    /// VALIDATION_FAILED when it is not an object, too large, or has what strict readers refuse (half a surrogate pair, a
+    /// number beyond f64, more than 127 levels): one of them must not fail over what another sent.
     pub fn new(json: &str) -> Result<Self, Error> {
         if json.len() > limits::METADATA_BYTES_MAX {
             return Err(Error::invalid("metadata", "must have at most 4096 bytes"));
         }
-        let is_object = json.trim_start().starts_with('{');
-        if !is_object || serde_json::from_str::<serde::de::IgnoredAny>(json).is_err() {
+        if serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json).is_err() {
             return Err(Error::invalid("metadata", "must be a JSON object"));
         }
         Ok(Self(json.into()))
@@ -155,7 +155,18 @@ mod tests {
     #[test]
     fn metadata_is_a_small_object() {
         assert!(Metadata::new(r#"{"a":[1]}"#).is_ok());
-        for json in ["", "[]", "1", "{", "{}x", &format!("{{\"a\":\"{}\"}}", "x".repeat(5_000))] {
+        let deep = format!("{}{}", r#"{"a":"#.repeat(200), "1".to_owned() + &"}".repeat(200));
+        for json in [
+            r#"{"a":"\ud800"}"#,
+            r#"{"a":1e999}"#,
+            &deep,
+            "",
+            "[]",
+            "1",
+            "{",
+            "{}x",
+            &format!("{{\"a\":\"{}\"}}", "x".repeat(5_000)),
+        ] {
             assert!(Metadata::new(json).is_err(), "{json}");
         }
     }
