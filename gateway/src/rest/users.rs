@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Search {
-    /// The beginning of a word of the name, or of the e-mail address.
+    /// The beginning of a word of the name, or a whole e-mail address.
     #[param(value_type = String, min_length = 1, max_length = 100)]
     search: Option<String>,
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]

@@ -11,8 +11,8 @@ CREATE TABLE account (
     CONSTRAINT account_email_key UNIQUE (email)
 );
 
--- What a user can be found by: the address, and the full name from each of its words on. Lower case, compared by
--- bytes, so that a prefix is a range of the primary key on every engine and in every locale.
+-- What a user can be found by beside the whole address: the full name from each of its words on. Lower case, compared
+-- by bytes, so that a prefix is a range of the primary key on every engine and in every locale.
 CREATE TABLE user_search (
     word    text COLLATE "C" NOT NULL,
     user_id uuid NOT NULL REFERENCES account (id) ON DELETE CASCADE,

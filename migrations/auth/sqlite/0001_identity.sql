@@ -11,8 +11,8 @@ CREATE TABLE account (
     UNIQUE (email)
 );
 
--- What a user can be found by: the address, and the full name from each of its words on. Lower case, compared by
--- bytes, so that a prefix is a range of the primary key.
+-- What a user can be found by beside the whole address: the full name from each of its words on. Lower case, compared
+-- by bytes, so that a prefix is a range of the primary key.
 CREATE TABLE user_search (
     word    text NOT NULL,
     user_id blob NOT NULL REFERENCES account (id) ON DELETE CASCADE,

@@ -1,10 +1,10 @@
 //! Settings: flags, environment variables, defaults.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser};
 use messenger_core::{Error, ErrorKind, Result};
-use messenger_db::Location;
+use messenger_db::StoreArgs;
 use messenger_identity::TokenRules;
 use messenger_rpc::ServiceCredential;
 use messenger_telemetry::{ProcessArgs, Settings};
@@ -20,12 +20,9 @@ pub struct Config {
     /// Address of the gRPC server.
     #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
-    /// PostgreSQL URL; without one, SQLite in the data folder.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// Folder of the SQLite file.
-    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
+    /// Where the stores are.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// What services prove themselves by, the same for all of them: at least 32 characters.
     #[arg(
         long,
@@ -64,14 +61,6 @@ pub struct TokenConfig {
 }
 
 impl Config {
-    /// Where the store is.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED for a URL of another kind.
-    pub fn location(&self) -> Result<Location> {
-        Location::new(self.database_url.as_deref(), &self.data_dir)
-    }
-
     /// What services prove themselves by.
     ///
     /// # Errors
@@ -95,11 +84,7 @@ impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |is_set| if is_set { "(hidden)" } else { "(not set)" };
         writeln!(f, "listen = {}", self.listen)?;
-        match self.location() {
-            Ok(location) => writeln!(f, "database-url = {location:?}")?,
-            Err(error) => writeln!(f, "database-url = {}", error.message())?,
-        }
-        writeln!(f, "data-dir = {}", self.data_dir.display())?;
+        write!(f, "{}", self.store)?;
         writeln!(f, "service-secret = {}", hidden(!self.service_secret.is_empty()))?;
         writeln!(f, "access-token-ttl = {}s", self.tokens.access_token_ttl.as_secs())?;
         writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;

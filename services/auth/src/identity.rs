@@ -57,7 +57,7 @@ impl Users {
         let Registration { email, password, profile, user_agent } = registration;
         let password_hash = self.passwords.hash(password).await?;
         let now = self.clock.now();
-        let words = words(&email, &profile.full_name);
+        let words = words(&profile.full_name);
         let user = User { id: UserId::new(now), email, profile, created_at: now };
         let (session, tokens) = self.sessions.begin(user.id, user_agent)?;
         self.store.register(Account { user: user.clone(), password_hash }, words, session).await?;
@@ -118,11 +118,16 @@ impl Users {
         if ids.is_empty() { Ok(Vec::new()) } else { self.store.users(&ids).await }
     }
 
-    /// Users whose name or address has a word with this beginning, `rows` of them after a token.
+    /// The user with this address, or users whose name has a word with this beginning, `rows` of them after a token.
     ///
     /// # Errors
     /// VALIDATION_FAILED for a query or token that is none.
     pub async fn search(&self, query: &str, rows: u32, token: &str) -> Result<UserPage> {
+        if let Ok(email) = Email::new(query) {
+            let account = self.store.account_by_email(&email).await?;
+            let users = account.map(|account| account.user).into_iter().collect();
+            return Ok(UserPage { users, next_page_token: String::new() });
+        }
         let range = WordRange::new(query)?;
         let (word, after) = self.search_place(&range, token).await?;
         let mut users = self.store.search(&range, (&word, after), i64::from(rows) + 1).await?;
@@ -133,7 +138,7 @@ impl Users {
         Ok(UserPage { users, next_page_token })
     }
 
-    /// A token names the last user seen, not the word it was found by: that may be its address.
+    /// A token names the last user seen, not the word it was found by: that may have changed.
     async fn search_place(&self, range: &WordRange, token: &str) -> Result<(String, UserId)> {
         let Some(id) = page::decode_token(token)? else {
             return Ok((range.from.clone(), UserId::from_uuid(Uuid::nil())));
@@ -150,9 +155,8 @@ impl Users {
     pub async fn update(&self, id: UserId, full_name: Option<&str>, designation: Option<&str>) -> Result<User> {
         let full_name = full_name.map(model::full_name).transpose()?;
         let designation = designation.map(model::designation).transpose()?;
-        let user = self.get(id).await?;
         let full_name = full_name.map(|name| {
-            let words = words(&user.email, &name);
+            let words = words(&name);
             (name, words)
         });
         self.store.update_profile(id, ProfileChange { full_name, designation }).await

@@ -112,7 +112,7 @@ impl Auth {
 pub async fn run(config: Config) -> Result<()> {
     let credential = config.credential()?;
     let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
-    let store = open_store(&config.location()?).await?;
+    let store = open_store(&config.store.location()?).await?;
     let auth = build(&config.tokens, store.clone(), Arc::new(SystemClock)).await?;
     let shutdown = Shutdown::new();
     auth.start(&shutdown);

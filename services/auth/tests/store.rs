@@ -81,7 +81,7 @@ const fn digest(generation: u8) -> Digest {
 async fn registered(store: &Arc<dyn Store>, name: &str, email: &str) -> (Account, NewSession) {
     let account = account(name, email);
     let session = session(account.user.id);
-    let words = words(&account.user.email, &account.user.profile.full_name);
+    let words = words(&account.user.profile.full_name);
     store.register(account.clone(), words, session.clone()).await.expect("registered");
     (account, session)
 }
@@ -149,7 +149,7 @@ async fn a_search_shows_each_user_once(place: &Place) {
     let store = place.open().await;
     let mut expected = BTreeSet::new();
     for n in 0..25 {
-        // Found by the first name, by the last name and by the address.
+        // Found by the first name and by the last name.
         let (account, _) = registered(&store, &format!("Ann{n} Anning"), &format!("ann.{n}@example.org")).await;
         expected.insert(account.user.id);
         registered(&store, &format!("Bob{n}"), &format!("bob.{n}@example.org")).await;
@@ -164,7 +164,7 @@ async fn a_search_shows_each_user_once(place: &Place) {
     }
     assert_eq!(seen.len(), 25);
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
-    for (query, count) in [("ann7", 1), ("ann.7", 1), ("bob2", 6), ("lee", 0), ("ann7 ann", 1), ("_nn", 0), ("%", 0)] {
+    for (query, count) in [("ann7", 1), ("ann.7", 0), ("bob2", 6), ("lee", 0), ("ann7 ann", 1), ("_nn", 0), ("%", 0)] {
         let range = WordRange::new(query).expect("a query");
         let found = store.search(&range, (&range.from, UserId::from_uuid(Uuid::nil())), 100).await.expect("found");
         assert_eq!(found.len(), count, "{query}");
@@ -175,14 +175,14 @@ async fn profiles_change_in_parts(place: &Place) {
     let store = place.open().await;
     let (ann, _) = registered(&store, "Ann Lee", "ann@example.org").await;
     let name = "Ann Smith".to_owned();
-    let words = words(&ann.user.email, &name);
+    let words = words(&name);
     let named = ProfileChange { full_name: Some((name.clone(), words)), designation: None };
     let designated = ProfileChange { full_name: None, designation: Some(String::new()) };
     let changes = [store.update_profile(ann.user.id, named), store.update_profile(ann.user.id, designated.clone())];
     assert!(join_all(changes).await.iter().all(Result::is_ok));
     let users = store.users(&[ann.user.id]).await.expect("answered");
     assert_eq!(users[0].profile, Profile { full_name: name, designation: String::new() });
-    for (query, is_found) in [("smith", true), ("lee", false), ("ann@", true)] {
+    for (query, is_found) in [("smith", true), ("lee", false), ("ann@", false)] {
         let range = WordRange::new(query).expect("a query");
         let place = store.search_place(ann.user.id, &range).await.expect("answered");
         assert_eq!(place.is_some(), is_found, "{query}");

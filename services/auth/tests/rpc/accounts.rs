@@ -167,6 +167,26 @@ async fn a_search_goes_on_where_its_page_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_found_only_whole() {
+    let server = Server::start().await;
+    let ann = server.registered("Ann Lee", "zed.quill@example.org").await;
+    let mut services = server.in_process();
+    let found = async |services: &mut Services, query: &str| {
+        let request = SearchUsersRequest { query: query.to_owned(), ..SearchUsersRequest::default() };
+        let page = services.search_users(request_as(UserId::new(NOW), request)).await.expect("answered").into_inner();
+        page.users.into_iter().map(|user| (user.id, user.email)).collect::<Vec<_>>()
+    };
+    for query in ["zed.quill@example.org", " Zed.Quill@EXAMPLE.org "] {
+        assert_eq!(found(&mut services, query).await, [(ann.user.id.clone(), String::new())], "{query}");
+    }
+    let whole = "zed.quill@example.org";
+    for query in (1..whole.len()).map(|length| &whole[..length]).chain(["quill", "example.org", "ed.quill@example.org"])
+    {
+        assert!(found(&mut services, query).await.is_empty(), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_ends_the_other_sessions() {
     let server = Server::start().await;
     let ann = server.registered("Ann", "ann@example.org").await;
