@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::State;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use messenger_core::{ConversationId, Error, Role, Timestamp, UserId};
 use messenger_proto::{auth::v1 as auth, conversation::v1 as proto, message::v1 as message};
 use messenger_rpc::request_as;
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    extract::{Caller, Json, Page, Path, Query},
+    extract::{Caller, Json, Page, Path, Query, idempotency_key},
     json, next_cursor,
     problem::{Answer, Problem, ProblemBody},
     users,
@@ -88,6 +88,9 @@ struct NewConversation {
     /// GROUP: who takes part beside the caller, at most 1,000.
     #[serde(default)]
     member_ids: Vec<String>,
+    /// GROUP: the same as the header `Idempotency-Key`.
+    #[schema(max_length = 64)]
+    client_group_id: Option<String>,
     /// P2P: the other user.
     #[schema(format = Uuid)]
     user_id: Option<String>,
@@ -146,13 +149,23 @@ async fn views(
     Ok(by_id.collect())
 }
 
-/// Makes a group (the caller is its ADMIN), or the P2P conversation with a user if there is none yet.
-#[utoipa::path(post, path = "", tag = "conversations", responses(
-    (status = 201, body = OwnConversation),
-    (status = 200, description = "The P2P conversation that is there already", body = OwnConversation),
-    (status = 404, description = "No such user", body = ProblemBody, content_type = "application/problem+json"),
-))]
-async fn create(State(gateway): State<Arc<Gateway>>, caller: Caller, Json(body): Json<NewConversation>) -> Answer {
+/// Makes a group (the caller is its ADMIN), or the P2P conversation with a user if there is none yet. A repeat with the
+/// same `Idempotency-Key` answers the group there is.
+#[utoipa::path(post, path = "", tag = "conversations",
+    params(("Idempotency-Key" = Option<String>, Header, description = "GROUP: clientGroupId, 1 to 64 characters")),
+    responses(
+        (status = 201, body = OwnConversation),
+        (status = 200, description = "The P2P conversation that is there already", body = OwnConversation),
+        (status = 404, description = "No such user", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "IDEMPOTENCY_KEY_REUSED", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+async fn create(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Json(body): Json<NewConversation>,
+) -> Answer {
     let mut conversations = gateway.services.conversation.clone();
     let required = |field| move || Error::invalid(field, "is required");
     match body.r#type.as_str() {
@@ -161,6 +174,7 @@ async fn create(State(gateway): State<Arc<Gateway>>, caller: Caller, Json(body):
                 name: body.name.ok_or_else(required("name"))?,
                 is_restricted: body.is_restricted,
                 member_ids: body.member_ids,
+                client_group_id: idempotency_key("clientGroupId", &headers, body.client_group_id)?,
             };
             let answer = conversations.create_group(request_as(caller.user_id(), request)).await?.into_inner();
             own(&gateway, &caller, StatusCode::CREATED, answer.conversation).await
@@ -232,7 +246,7 @@ async fn mark_read(
         _ => return Err(Error::invalid("messageId", "is required, or else seq, and not both").into()),
     };
     let conversation_id = ConversationId::parse("id", &id)?.to_string();
-    let request = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to) };
+    let request = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to), origin: 0 };
     let answer = gateway.services.message.clone().mark_read(request_as(caller.user_id(), request)).await?.into_inner();
     let position = ReadPositionObject {
         conversation_id: &conversation_id,

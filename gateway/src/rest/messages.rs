@@ -14,13 +14,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    extract::{Caller, Json, Path, Query, count},
+    extract::{Caller, Json, Path, Query, count, idempotency_key},
     json,
     problem::{Answer, ProblemBody},
 };
 use crate::{objects::MessageObject, session::Gateway};
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::new().routes(routes!(list, send)).routes(routes!(get))
@@ -131,7 +129,7 @@ async fn send(
     let draft = proto::Draft {
         target: Some(proto::draft::Target::ConversationId(conversation_id.to_string())),
         content: body.content,
-        client_message_id: client_message_id(&headers, body.client_message_id)?,
+        client_message_id: idempotency_key("clientMessageId", &headers, body.client_message_id)?,
         reply_to_id: body.reply_to_id,
         metadata: body.metadata.map(|json| json.get().to_owned()),
     };
@@ -139,16 +137,6 @@ async fn send(
     let answer = gateway.services.message.clone().send_message(request).await?.into_inner();
     let status = if answer.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok(json(status, &MessageObject::from(&answer.message.unwrap_or_default())))
-}
-
-/// From the header or the body; both only when they say the same.
-fn client_message_id(headers: &HeaderMap, in_body: Option<String>) -> Result<Option<String>, Error> {
-    let mut keys = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(key) = keys.next() else { return Ok(in_body) };
-    match key.to_str() {
-        Ok(key) if keys.next().is_none() && in_body.as_deref().is_none_or(|id| id == key) => Ok(Some(key.to_owned())),
-        _ => Err(Error::invalid("clientMessageId", "and one Idempotency-Key header must say the same, in ASCII")),
-    }
 }
 
 /// One message.
@@ -172,23 +160,6 @@ async fn get(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(values: &[&'static str]) -> HeaderMap {
-        let name = http::HeaderName::from_static(IDEMPOTENCY_KEY);
-        let value = |value: &str| http::HeaderValue::from_bytes(value.as_bytes()).expect("no control characters");
-        values.iter().map(|text| (name.clone(), value(text))).collect()
-    }
-
-    #[test]
-    fn header_and_body_agree_or_are_refused() {
-        let key =
-            |values: &[&'static str], body: Option<&str>| client_message_id(&headers(values), body.map(Into::into));
-        assert_eq!(key(&[], None).expect("none"), None);
-        assert_eq!(key(&[], Some("a")).expect("body").as_deref(), Some("a"));
-        assert_eq!(key(&["a"], None).expect("header").as_deref(), Some("a"));
-        assert_eq!(key(&["a"], Some("a")).expect("both").as_deref(), Some("a"));
-        assert!(key(&["a"], Some("b")).is_err() && key(&["a", "a"], None).is_err() && key(&["\u{e4}"], None).is_err());
-    }
 
     #[test]
     fn one_place_to_begin() {

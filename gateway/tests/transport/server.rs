@@ -121,8 +121,7 @@ async fn start_services(
     let conversation = messenger_conversation::build(store, peers, clock.clone());
     conversation.start(shutdown);
     let store = messenger_message::open_store(location).await.expect("message's store");
-    let journal = store.journal().await.expect("a journal").id;
-    let bus = messenger_message::open_bus(&BusLocation::Local, journal).expect("a bus");
+    let bus = messenger_message::open_bus(&BusLocation::Local, &*store).await.expect("a bus");
     let peers = messenger_message::Peers { conversation: ConversationServiceClient::new(channel.clone()) };
     let messages = messenger_message::build(store, bus, peers, clock, shutdown).await.expect("message");
     slot.fill(messenger_rpc::routes(ServerAuth { verifier: auth.verifier(), credential }, |routes| {

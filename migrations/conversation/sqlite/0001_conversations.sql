@@ -37,6 +37,13 @@ CREATE TABLE p2p (
     PRIMARY KEY (user_low, user_high)
 ) WITHOUT ROWID;
 
+-- Groups made under a key of their creator, from which their id is derived. digest: of the request (16 bytes), tells a
+-- repeat from another request under the same key. Claimed before the conversation is written, hence deferred.
+CREATE TABLE group_request (
+    conversation_id BLOB NOT NULL PRIMARY KEY REFERENCES conversation (id) DEFERRABLE INITIALLY DEFERRED,
+    digest          BLOB NOT NULL
+) WITHOUT ROWID;
+
 -- Written with the change, deleted when the journal has it. body: messenger.event.v1.ConversationChanged.
 CREATE TABLE outbox (
     conversation_id BLOB    NOT NULL REFERENCES conversation (id),

@@ -1,10 +1,10 @@
 //! Settings: flags, environment variables, defaults.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr};
 
 use clap::Parser;
 use messenger_core::{Error, ErrorKind, Result};
-use messenger_db::Location;
+use messenger_db::StoreArgs;
 use messenger_identity::TokenRules;
 use messenger_proto::{
     auth::v1::auth_service_client::AuthServiceClient, message::v1::message_service_client::MessageServiceClient,
@@ -21,12 +21,9 @@ pub struct Config {
     /// Address of the gRPC server.
     #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:50052")]
     pub listen: SocketAddr,
-    /// PostgreSQL URL; without one, SQLite in the data folder.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// Folder of the SQLite file.
-    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
+    /// Where the stores are.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// The auth service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
     pub auth_url: String,
@@ -57,14 +54,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Where the store is.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED for a URL of another kind.
-    pub fn location(&self) -> Result<Location> {
-        Location::new(self.database_url.as_deref(), &self.data_dir)
-    }
-
     /// What services prove themselves by.
     ///
     /// # Errors
@@ -111,11 +100,7 @@ impl Settings for Config {
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "listen = {}", self.listen)?;
-        match self.location() {
-            Ok(location) => writeln!(f, "database-url = {location:?}")?,
-            Err(error) => writeln!(f, "database-url = {}", error.message())?,
-        }
-        writeln!(f, "data-dir = {}", self.data_dir.display())?;
+        write!(f, "{}", self.store)?;
         writeln!(f, "auth-url = {}", self.auth_url)?;
         writeln!(f, "message-url = {}", self.message_url)?;
         let secret = if self.service_secret.is_empty() { "(not set)" } else { "(hidden)" };

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use messenger_core::{
-    Clock, ConversationId, ConversationType, Error, ParticipantId, Result, Role, Timestamp, UserId, page::PageSize,
+    Clock, ConversationId, ConversationType, Error, ErrorKind, ParticipantId, Result, Role, Timestamp, UserId,
+    page::PageSize,
 };
 
 use crate::{
     convert,
-    model::{Change, Conversation, ConversationView, FoundP2p, GroupUpdate, Pair, Participant},
+    model::{Change, Conversation, ConversationView, FoundP2p, GroupRequest, GroupUpdate, NewGroup, Pair, Participant},
     outbox::Outbox,
     policy::{self, Action},
     store::{Store, Transaction},
@@ -69,27 +70,46 @@ impl Conversations {
         create(tx, conversation, participants.into()).await.map(Some)
     }
 
-    /// A new group: the caller is ADMIN, the members (each named once) are MEMBER.
+    /// A new group: the caller is ADMIN, the members are MEMBER. With a key, a repeat answers the group there is.
     ///
     /// # Errors
-    /// NOT_FOUND when there is no such user, GROUP_FULL, VALIDATION_FAILED over the conversations a user may have.
-    pub async fn create_group(
-        &self,
-        caller: UserId,
-        name: String,
-        is_restricted: bool,
-        members: Vec<UserId>,
-    ) -> Result<ConversationView> {
-        let others = members.into_iter().filter(|member| *member != caller);
+    /// NOT_FOUND when there is no such user (of a repeat: when the caller takes no part any more), GROUP_FULL,
+    /// VALIDATION_FAILED over the conversations a user may have, IDEMPOTENCY_KEY_REUSED when the key made another group.
+    pub async fn create_group(&self, caller: UserId, asked: NewGroup) -> Result<ConversationView> {
+        let request = asked.request(caller);
+        if let Some(found) = self.found_group(caller, request).await? {
+            return Ok(found);
+        }
+        let others = asked.members.into_iter().filter(|member| *member != caller);
         let users: Vec<UserId> = std::iter::once(caller).chain(others).collect();
-        policy::check_group_size(is_restricted, count(&users))?;
+        policy::check_group_size(asked.is_restricted, count(&users))?;
         self.users.check_exist(caller, &users).await?;
-        let conversation = self.new_conversation(ConversationType::Group, name, is_restricted);
+        let mut conversation = self.new_conversation(ConversationType::Group, asked.name, asked.is_restricted);
+        let mut tx = self.store.begin().await?;
+        if let Some(request) = request {
+            if !tx.claim_group(request).await? {
+                tx.rollback().await?;
+                let found = self.found_group(caller, Some(request)).await?;
+                return found.ok_or_else(|| Error::internal("a claimed group is not there"));
+            }
+            conversation.id = request.conversation_id;
+        }
         let role = |user| if user == caller { Role::Admin } else { Role::Member };
         let participants = users.into_iter().map(|user| new_participant(&conversation, user, role(user))).collect();
-        let conversation = create(self.store.begin().await?, conversation, participants).await?;
+        let conversation = create(tx, conversation, participants).await?;
         self.outbox.deliver(conversation.id).await?;
         Ok(ConversationView { conversation, role: Role::Admin, peer: None })
+    }
+
+    /// The group a request made before.
+    async fn found_group(&self, caller: UserId, request: Option<GroupRequest>) -> Result<Option<ConversationView>> {
+        let Some(GroupRequest { conversation_id, digest }) = request else { return Ok(None) };
+        let Some(made_by) = self.store.group_request(conversation_id).await? else { return Ok(None) };
+        if made_by != digest {
+            return Err(Error::new(ErrorKind::IdempotencyKeyReused, "this id was used for another group"));
+        }
+        self.outbox.deliver(conversation_id).await?;
+        self.view(caller, conversation_id).await.map(Some)
     }
 
     fn new_conversation(&self, conversation_type: ConversationType, name: String, is_restricted: bool) -> Conversation {

@@ -88,7 +88,7 @@ pub async fn run(config: Config) -> Result<()> {
     let verifier = Arc::new(Verifier::new(config.token_rules(), clock.clone()));
     let shutdown = Shutdown::new();
     follow_auth(&peers.auth, &verifier, &shutdown);
-    let store = open_store(&config.location()?).await?;
+    let store = open_store(&config.store.location()?).await?;
     let service = build(store.clone(), peers, clock);
     service.start(&shutdown);
     let served = Served {

@@ -1,5 +1,6 @@
 //! What this context is about: conversations, participants, and the changes of both.
 
+use aws_lc_rs::digest;
 use messenger_core::{ConversationId, ConversationType, Error, ParticipantId, Role, Timestamp, UserId};
 
 /// A conversation as it stands.
@@ -67,6 +68,75 @@ impl Pair {
         }
         Ok(Self { low: one.min(other), high: one.max(other) })
     }
+}
+
+/// A group to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGroup {
+    /// 1 to 200 characters.
+    pub name: String,
+    /// Whether only ADMINs may post.
+    pub is_restricted: bool,
+    /// Who takes part beside the caller, each named once.
+    pub members: Vec<UserId>,
+    /// Makes a repeat the same request.
+    pub key: Option<GroupKey>,
+}
+
+/// The creator's idempotency key of a group: 1 to 64 characters without control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupKey(String);
+
+/// The first half of SHA-256 over a request.
+pub type RequestDigest = [u8; 16];
+
+const KEY_CHARS_MAX: usize = 64;
+
+impl GroupKey {
+    /// Checks the key.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED naming `clientGroupId`.
+    pub fn new(text: &str) -> Result<Self, Error> {
+        let length = text.chars().take(KEY_CHARS_MAX + 1).count();
+        if length == 0 || length > KEY_CHARS_MAX || text.chars().any(char::is_control) {
+            return Err(Error::invalid("clientGroupId", "must have 1 to 64 characters, no control characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What makes two requests for a group the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupRequest {
+    /// The one id a group of this creator under this key can have.
+    pub conversation_id: ConversationId,
+    /// Of what was asked for.
+    pub digest: RequestDigest,
+}
+
+impl NewGroup {
+    /// The request when it has a key: whoever repeats it asks for the same conversation.
+    #[must_use]
+    pub fn request(&self, creator: UserId) -> Option<GroupRequest> {
+        let key = self.key.as_ref()?;
+        let id = half_digest(&[creator.uuid().as_bytes(), key.0.as_bytes()]);
+        let conversation_id = ConversationId::from_uuid(uuid::Builder::from_custom_bytes(id).into_uuid());
+        let mut members: Vec<[u8; 16]> = self.members.iter().map(|member| *member.uuid().as_bytes()).collect();
+        members.sort_unstable();
+        let digest =
+            half_digest(&[&[u8::from(self.is_restricted)], self.name.as_bytes(), &[0], members.as_flattened()]);
+        Some(GroupRequest { conversation_id, digest })
+    }
+}
+
+/// The name has no NUL and the rest is of one length each: no two requests are the same sequence of bytes.
+fn half_digest(parts: &[&[u8]]) -> RequestDigest {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut half = RequestDigest::default();
+    half.copy_from_slice(&context.finish().as_ref()[..16]);
+    half
 }
 
 /// A P2P conversation that exists.

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     conversations::Conversations,
     convert::{conversation_id, cut, ids, participant, participants, some_users, token_id, user_id, view, views},
-    model::GroupUpdate,
+    model::{GroupKey, GroupUpdate, NewGroup},
 };
 
 /// Serves [`Conversations`].
@@ -75,7 +75,9 @@ impl ConversationService for Rpc {
         self.answer(request, |conversations, caller, asked| async move {
             let name = short_text("name", &asked.name, GROUP_NAME_CHARS_MAX)?;
             let members = ids("memberIds", &asked.member_ids, USERS_PER_REQUEST_MAX)?;
-            let made = conversations.create_group(caller, name, asked.is_restricted, members).await?;
+            let key = asked.client_group_id.as_deref().map(GroupKey::new).transpose()?;
+            let group = NewGroup { name, is_restricted: asked.is_restricted, members, key };
+            let made = conversations.create_group(caller, group).await?;
             Ok(CreateGroupResponse { conversation: Some(view(made)) })
         })
         .await

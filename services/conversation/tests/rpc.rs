@@ -28,6 +28,7 @@ on_both_stores!(
     a_pair_has_one_conversation,
     a_p2p_conversation_cannot_be_changed,
     a_group_from_beginning_to_end,
+    a_repeat_makes_no_second_group,
     rights,
     the_last_admin_stays_in_a_race,
     the_last_participant_may_leave,
@@ -91,6 +92,54 @@ async fn a_p2p_conversation_cannot_be_changed(location: Location) {
     assert_eq!(refused, [Some(ErrorKind::ValidationFailed); 5]);
     assert_eq!(kind(one.remove(user(), &id, ann).await), Some(ErrorKind::NotFound));
     assert_eq!(journal.versions(&id), [1]);
+}
+
+async fn a_repeat_makes_no_second_group(location: Location) {
+    let (one, other, journal) = two(&location).await;
+    let [ann, bob, cid] = [user(), user(), user()];
+    let request = |name: &str, key: &str, members: &[UserId]| proto::CreateGroupRequest {
+        name: name.to_owned(),
+        member_ids: members.iter().map(UserId::to_string).collect(),
+        client_group_id: Some(key.to_owned()),
+        ..Default::default()
+    };
+    let calls = (0..20).map(|n| {
+        let process = if n % 2 == 0 { one.clone() } else { other.clone() };
+        let members = if n % 3 == 0 { [bob, cid] } else { [cid, bob] };
+        let request = request("team", "k", &members);
+        tokio::spawn(async move { process.create(ann, request).await })
+    });
+    let made: Vec<_> = join_all(calls).await.into_iter().map(|call| call.expect("no panic").expect("made")).collect();
+    assert!(made.iter().all(|id| *id == made[0]));
+    assert_eq!((journal.conversation_count(), journal.versions(&made[0])), (1, vec![1]));
+
+    let reused = Some(ErrorKind::IdempotencyKeyReused);
+    assert_eq!(kind(one.create(ann, request("other", "k", &[bob, cid])).await), reused);
+    assert_eq!(kind(one.create(ann, request("team", "k", &[bob])).await), reused);
+    let restricted = proto::CreateGroupRequest { is_restricted: true, ..request("team", "k", &[bob, cid]) };
+    assert_eq!(kind(one.create(ann, restricted).await), reused);
+    assert_ne!(other.create(ann, request("team", "K", &[bob, cid])).await.expect("another key"), made[0]);
+    assert_ne!(other.create(bob, request("team", "k", &[bob, cid])).await.expect("another creator"), made[0]);
+    for key in ["", &"k".repeat(65), "a\nb"] {
+        assert_eq!(kind(one.create(ann, request("team", key, &[])).await), Some(ErrorKind::ValidationFailed));
+    }
+
+    // The group has changed since, the request has not.
+    one.update(ann, &made[0], Some("renamed"), None).await.expect("updated");
+    one.give(ann, &made[0], bob, Role::Admin).await.expect("promoted");
+    assert_eq!(other.create(ann, request("team", "k", &[bob, cid])).await.expect("repeated"), made[0]);
+    one.remove(bob, &made[0], ann).await.expect("removed");
+    let gone = other.create(ann, request("team", "k", &[bob, cid])).await;
+    assert_eq!(kind(gone), Some(ErrorKind::NotFound), "not the creator's to see any more");
+
+    one.wire.set(Fault::Down);
+    for _ in 0..2 {
+        let lost = one.create(ann, request("team", "lost", &[bob])).await;
+        assert_eq!(kind(lost), Some(ErrorKind::Unavailable), "recorded, but not in the journal");
+    }
+    one.wire.set(Fault::None);
+    let found = one.create(ann, request("team", "lost", &[bob])).await.expect("asked again");
+    assert_eq!((journal.conversation_count(), journal.versions(&found)), (4, vec![1]));
 }
 
 async fn a_group_from_beginning_to_end(location: Location) {

@@ -18,7 +18,9 @@ use uuid::Uuid;
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
-use crate::model::{Conversation, ConversationView, FoundP2p, Pair, Participant, PendingChange};
+use crate::model::{
+    Conversation, ConversationView, FoundP2p, GroupRequest, Pair, Participant, PendingChange, RequestDigest,
+};
 
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 
@@ -41,6 +43,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The conversation of a pair.
     async fn find_p2p(&self, pair: Pair) -> Result<Option<FoundP2p>>;
+
+    /// The digest of the request that made this group under a key of its creator.
+    async fn group_request(&self, conversation: ConversationId) -> Result<Option<RequestDigest>>;
 
     /// The conversation as the user sees it; none when the user takes no part.
     async fn view(&self, user: UserId, conversation: ConversationId) -> Result<Option<ConversationView>>;
@@ -76,6 +81,9 @@ pub trait Store: Send + Sync + 'static {
 pub trait Transaction: Send {
     /// Makes the pair's conversation this one; false when the pair has one. Waits for others claiming the same pair.
     async fn claim_p2p(&mut self, pair: Pair, conversation: ConversationId) -> Result<bool>;
+
+    /// Makes this request the group's; false when the group is there. Waits for others claiming the same group.
+    async fn claim_group(&mut self, request: GroupRequest) -> Result<bool>;
 
     /// Takes the conversation's row until the end, and reads it. What later steps read is at least as new.
     async fn lock(&mut self, conversation: ConversationId) -> Result<Option<Conversation>>;
@@ -216,6 +224,11 @@ impl From<PendingRow> for PendingChange {
     fn from(row: PendingRow) -> Self {
         Self { version: row.version, body: row.body }
     }
+}
+
+/// The stored form of a digest as what it stands for.
+fn digest(bytes: Vec<u8>) -> Result<RequestDigest> {
+    bytes.try_into().map_err(|_| Error::internal("a stored digest is not 16 bytes"))
 }
 
 /// The rows as what they stand for.

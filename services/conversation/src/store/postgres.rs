@@ -4,13 +4,16 @@ use async_trait::async_trait;
 use messenger_core::{ConversationId, Result, UserId, page::PageSize};
 use messenger_db::error;
 use sqlx::{PgPool, Postgres, query, query_as, query_scalar};
+use tracing::instrument;
 use uuid::Uuid;
 
 use super::{
-    ConversationRow, FoundP2pRow, ParticipantRow, PendingRow, Store, Transaction, ViewRow, migrations, read,
+    ConversationRow, FoundP2pRow, ParticipantRow, PendingRow, Store, Transaction, ViewRow, digest, migrations, read,
     uuid_or_nil, uuids,
 };
-use crate::model::{Conversation, ConversationView, FoundP2p, Pair, Participant, PendingChange};
+use crate::model::{
+    Conversation, ConversationView, FoundP2p, GroupRequest, Pair, Participant, PendingChange, RequestDigest,
+};
 
 /// A database with the schema `conversation`.
 #[derive(Debug, Clone)]
@@ -31,11 +34,13 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
+    #[instrument(level = "debug", skip_all)]
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
         let tx = self.pool.begin().await.map_err(error)?;
         Ok(Box::new(PostgresTransaction { tx }))
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn find_p2p(&self, pair: Pair) -> Result<Option<FoundP2p>> {
         let row: Option<FoundP2pRow> = query_as(
             "SELECT c.*, NOT EXISTS (SELECT 1 FROM outbox o WHERE o.conversation_id = c.id) AS is_delivered
@@ -50,10 +55,22 @@ impl Store for PostgresStore {
         row.map(FoundP2p::try_from).transpose()
     }
 
+    #[instrument(level = "debug", skip_all)]
+    async fn group_request(&self, conversation: ConversationId) -> Result<Option<RequestDigest>> {
+        let bytes: Option<Vec<u8>> = query_scalar("SELECT digest FROM group_request WHERE conversation_id = $1")
+            .bind(conversation.uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(error)?;
+        bytes.map(digest).transpose()
+    }
+
+    #[instrument(level = "debug", skip_all)]
     async fn view(&self, user: UserId, conversation: ConversationId) -> Result<Option<ConversationView>> {
         Ok(self.views(user, &[conversation]).await?.pop())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn views(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<ConversationView>> {
         let rows: Vec<ViewRow> = query_as(
             "SELECT c.*, me.role, peer.user_id AS peer_user_id
@@ -71,6 +88,7 @@ impl Store for PostgresStore {
         read(rows)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn list(&self, user: UserId, after: Option<ConversationId>, page: PageSize) -> Result<Vec<ConversationView>> {
         let rows: Vec<ViewRow> = query_as(
             "SELECT c.*, me.role, peer.user_id AS peer_user_id
@@ -89,6 +107,7 @@ impl Store for PostgresStore {
         read(rows)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn participants(
         &self,
         user: UserId,
@@ -112,6 +131,7 @@ impl Store for PostgresStore {
         read(rows)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn pending(&self, conversation: ConversationId, version: i64, rows: u32) -> Result<Vec<PendingChange>> {
         let rows: Vec<PendingRow> = query_as(
             "SELECT version, body FROM outbox WHERE conversation_id = $1 AND version > $2 ORDER BY version LIMIT $3",
@@ -125,6 +145,7 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(PendingChange::from).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn acknowledge(&self, conversation: ConversationId, version: i64) -> Result<()> {
         query("DELETE FROM outbox WHERE conversation_id = $1 AND version <= $2")
             .bind(conversation.uuid())
@@ -135,6 +156,7 @@ impl Store for PostgresStore {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn undelivered(&self, after: Option<ConversationId>, rows: u32) -> Result<Vec<ConversationId>> {
         let ids: Vec<Uuid> = query_scalar(
             "SELECT DISTINCT conversation_id FROM outbox WHERE conversation_id > $1 ORDER BY conversation_id LIMIT $2",
@@ -154,6 +176,7 @@ struct PostgresTransaction {
 
 #[async_trait]
 impl Transaction for PostgresTransaction {
+    #[instrument(level = "debug", skip_all)]
     async fn claim_p2p(&mut self, pair: Pair, conversation: ConversationId) -> Result<bool> {
         let done = query(
             "INSERT INTO p2p (user_low, user_high, conversation_id) VALUES ($1, $2, $3)
@@ -168,6 +191,21 @@ impl Transaction for PostgresTransaction {
         Ok(done.rows_affected() == 1)
     }
 
+    #[instrument(level = "debug", skip_all)]
+    async fn claim_group(&mut self, request: GroupRequest) -> Result<bool> {
+        let done = query(
+            "INSERT INTO group_request (conversation_id, digest) VALUES ($1, $2)
+             ON CONFLICT (conversation_id) DO NOTHING",
+        )
+        .bind(request.conversation_id.uuid())
+        .bind(request.digest.as_slice())
+        .execute(&mut *self.tx)
+        .await
+        .map_err(error)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    #[instrument(level = "debug", skip_all)]
     async fn lock(&mut self, conversation: ConversationId) -> Result<Option<Conversation>> {
         let row: Option<ConversationRow> = query_as("SELECT * FROM conversation WHERE id = $1 FOR NO KEY UPDATE")
             .bind(conversation.uuid())
@@ -177,10 +215,12 @@ impl Transaction for PostgresTransaction {
         row.map(Conversation::try_from).transpose()
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn participant(&mut self, conversation: ConversationId, user: UserId) -> Result<Option<Participant>> {
         Ok(self.participants(conversation, &[user]).await?.pop())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn participants(&mut self, conversation: ConversationId, users: &[UserId]) -> Result<Vec<Participant>> {
         let rows: Vec<ParticipantRow> = query_as(
             "SELECT id, conversation_id, user_id, role, joined_at FROM participant
@@ -194,6 +234,7 @@ impl Transaction for PostgresTransaction {
         read(rows)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn has_other_admin(&mut self, conversation: ConversationId, user: UserId) -> Result<bool> {
         query_scalar(
             "SELECT EXISTS (SELECT 1 FROM participant WHERE conversation_id = $1 AND role = 1 AND user_id <> $2)",
@@ -205,6 +246,7 @@ impl Transaction for PostgresTransaction {
         .map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn insert_conversation(&mut self, conversation: &Conversation) -> Result<()> {
         query(
             "INSERT INTO conversation (id, type, name, is_restricted, version, participant_count, created_at)
@@ -223,6 +265,7 @@ impl Transaction for PostgresTransaction {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn update_conversation(&mut self, conversation: &Conversation) -> Result<()> {
         query(
             "UPDATE conversation SET name = $2, is_restricted = $3, version = $4, participant_count = $5 WHERE id = $1",
@@ -238,6 +281,7 @@ impl Transaction for PostgresTransaction {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn insert_participants(&mut self, participants: &[Participant]) -> Result<()> {
         query(
             "INSERT INTO participant (id, conversation_id, user_id, role, joined_at)
@@ -254,6 +298,7 @@ impl Transaction for PostgresTransaction {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn update_role(&mut self, participant: &Participant) -> Result<()> {
         query("UPDATE participant SET role = $3 WHERE conversation_id = $1 AND user_id = $2")
             .bind(participant.conversation_id.uuid())
@@ -265,6 +310,7 @@ impl Transaction for PostgresTransaction {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn delete_participant(&mut self, conversation: ConversationId, user: UserId) -> Result<()> {
         query("DELETE FROM participant WHERE conversation_id = $1 AND user_id = $2")
             .bind(conversation.uuid())
@@ -276,6 +322,7 @@ impl Transaction for PostgresTransaction {
     }
 
     /// In the order of the users, so that two changes with users in common wait for each other and do not deadlock.
+    #[instrument(level = "debug", skip_all)]
     async fn join(&mut self, users: &[UserId]) -> Result<i64> {
         query_scalar(
             "WITH counted AS (
@@ -291,6 +338,7 @@ impl Transaction for PostgresTransaction {
         .map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn part(&mut self, user: UserId) -> Result<()> {
         query("UPDATE participation SET conversation_count = conversation_count - 1 WHERE user_id = $1")
             .bind(user.uuid())
@@ -300,6 +348,7 @@ impl Transaction for PostgresTransaction {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn record(&mut self, conversation: ConversationId, change: &PendingChange) -> Result<()> {
         query("INSERT INTO outbox (conversation_id, version, body) VALUES ($1, $2, $3)")
             .bind(conversation.uuid())
@@ -311,10 +360,12 @@ impl Transaction for PostgresTransaction {
         Ok(())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn commit(self: Box<Self>) -> Result<()> {
         self.tx.commit().await.map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn rollback(self: Box<Self>) -> Result<()> {
         self.tx.rollback().await.map_err(error)
     }

@@ -57,7 +57,15 @@ impl Process {
     /// The group's id.
     pub async fn group(&self, caller: UserId, members: &[UserId], is_restricted: bool) -> Result<String, Status> {
         let member_ids = members.iter().map(UserId::to_string).collect();
-        let request = proto::CreateGroupRequest { name: "group".to_owned(), is_restricted, member_ids };
+        self.create(
+            caller,
+            proto::CreateGroupRequest { name: "group".to_owned(), is_restricted, member_ids, ..Default::default() },
+        )
+        .await
+    }
+
+    /// The group's id.
+    pub async fn create(&self, caller: UserId, request: proto::CreateGroupRequest) -> Result<String, Status> {
         let made = self.client.clone().create_group(request_as(caller, request)).await?.into_inner();
         Ok(made.conversation.and_then(|view| view.conversation).expect("the group").id)
     }
