@@ -249,7 +249,12 @@ impl Hub {
         };
         let body = json(&MessageReadObject::new(&signal.conversation_id, read));
         let frames = WireFormat::ALL.map(|wire| Frame::event(wire, "message_read", &body, None));
-        let push = |connection: &Connection| connection.outbound.push_signal(frames[connection.wire as usize].clone());
+        let push = |connection: &Connection| {
+            // The one that said so has its answer.
+            if connection.origin != read.origin {
+                connection.outbound.push_signal(frames[connection.wire as usize].clone());
+            }
+        };
         let state = self.lock();
         if !read.to_reader_only {
             state.rooms.live_in(conversation_id).for_each(push);

@@ -63,6 +63,7 @@ async fn reading_moves_the_read_position_and_tells_the_conversation() {
     let read = sender.event("message_read").await;
     assert_eq!((&read["data"]["userId"], &read["data"]["lastReadSeq"]), (&json!(bob.id), &json!(1)));
     assert!(read["cursor"].is_null(), "a signal has no place in the journal");
+    assert!(reader.so_far().await.iter().all(|frame| frame["event"] != "message_read"), "it has its answer");
     let place = json!({"conversationId": last["conversationId"], "messageId": last["id"]});
     assert_eq!(reader.ask("mark_read", &place).await["data"]["unreadCount"], 0);
 }

@@ -95,7 +95,7 @@ impl World {
     /// Says the group's id.
     pub async fn create_group(&self, admin: &User, members: &[&User], is_restricted: bool) -> String {
         let member_ids = members.iter().map(|member| member.id.clone()).collect();
-        let request = CreateGroupRequest { name: "a group".into(), is_restricted, member_ids };
+        let request = CreateGroupRequest { name: "a group".into(), is_restricted, member_ids, client_group_id: None };
         let request = request_as(admin.id.parse().expect("a UUID"), request);
         let answer = self.services.conversation.clone().create_group(request).await.expect("created").into_inner();
         answer.conversation.and_then(|view| view.conversation).expect("a conversation").id
@@ -160,8 +160,7 @@ async fn start_services(
     let conversation = messenger_conversation::build(store, peers, clock.clone());
     conversation.start(shutdown);
     let store = messenger_message::open_store(location).await.expect("message's store");
-    let journal = store.journal().await.expect("a journal").id;
-    let bus = messenger_message::open_bus(&BusLocation::Local, journal).expect("a bus");
+    let bus = messenger_message::open_bus(&BusLocation::Local, &*store).await.expect("a bus");
     let peers = messenger_message::Peers { conversation: ConversationServiceClient::new(channel.clone()) };
     let messages = messenger_message::build(store, bus, peers, clock, shutdown).await.expect("message");
     let server_auth = ServerAuth { verifier: auth.verifier(), credential: credential.clone() };

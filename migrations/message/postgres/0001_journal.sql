@@ -6,12 +6,14 @@ CREATE TABLE journal (
     -- Part of every cursor; changed when a backup is restored.
     identity        uuid     NOT NULL,
     last_position   bigint   NOT NULL,
-    last_created_at bigint   NOT NULL
+    last_created_at bigint   NOT NULL,
+    -- Proves publications of the bus; changed with the identity.
+    bus_key         bytea    NOT NULL
 -- Rewritten by every batch: half the page is left free so that old versions are pruned on the way, before the chain of
 -- them gets long; vacuum has nothing to do with so small a table.
 ) WITH (fillfactor = 50);
 
-INSERT INTO journal VALUES (1, gen_random_uuid(), 0, 0);
+INSERT INTO journal VALUES (1, gen_random_uuid(), 0, 0, uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));
 
 -- One row per conversation: what a draft is checked against and numbered by.
 CREATE TABLE head (

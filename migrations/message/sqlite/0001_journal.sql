@@ -6,10 +6,11 @@ CREATE TABLE journal (
     id              INTEGER PRIMARY KEY CHECK (id = 1),
     identity        BLOB    NOT NULL,
     last_position   INTEGER NOT NULL,
-    last_created_at INTEGER NOT NULL
+    last_created_at INTEGER NOT NULL,
+    bus_key         BLOB    NOT NULL
 ) STRICT;
 
-INSERT INTO journal VALUES (1, randomblob(16), 0, 0);
+INSERT INTO journal VALUES (1, randomblob(16), 0, 0, randomblob(32));
 
 CREATE TABLE head (
     conversation_id   BLOB    PRIMARY KEY,

@@ -72,6 +72,7 @@ fn draft(&(conversation_id, sender_id): &Talk) -> ResolvedDraft {
         metadata: None,
         resent: false,
         origin: 1,
+        trace: messenger_rpc::TraceParent::default(),
     }
 }
 

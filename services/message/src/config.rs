@@ -1,27 +1,29 @@
 //! Settings: flags, environment variables, defaults.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use messenger_core::{Error, ErrorKind, Result};
-use messenger_db::Location;
+use messenger_db::{Location, StoreArgs};
 use messenger_identity::TokenRules;
 use messenger_rpc::ServiceCredential;
 use messenger_telemetry::{ProcessArgs, Settings};
 
+use crate::JournalCommand;
+
 /// The journal: messages, history, read positions and the feed.
 #[derive(Parser)]
-#[command(name = "messenger-message", version, about)]
+#[command(name = "messenger-message", version, about, args_conflicts_with_subcommands = true)]
 pub struct Config {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Address of the gRPC server.
     #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:50053")]
     pub listen: SocketAddr,
-    /// PostgreSQL URL; without one, SQLite in the data folder (then this must be the only message process).
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-    /// Folder of the SQLite file.
-    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
+    /// Where the stores are.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// The conversation service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_CONVERSATION_URL", default_value = "http://127.0.0.1:50052")]
     pub conversation_url: String,
@@ -54,6 +56,14 @@ pub struct Config {
     pub process: ProcessArgs,
 }
 
+/// What to do instead of serving.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Care for the journal.
+    #[command(subcommand)]
+    Journal(JournalCommand),
+}
+
 /// What connects the message processes of one journal.
 #[derive(Clone, PartialEq, Eq)]
 pub enum BusLocation {
@@ -66,20 +76,12 @@ pub enum BusLocation {
 }
 
 impl Config {
-    /// Where the store is.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED for a URL of another kind.
-    pub fn location(&self) -> Result<Location> {
-        Location::new(self.database_url.as_deref(), &self.data_dir)
-    }
-
     /// What connects this process with others.
     ///
     /// # Errors
     /// As [`Config::location`].
     pub fn bus(&self) -> Result<BusLocation> {
-        Ok(match (self.redis_url.as_deref(), self.location()?) {
+        Ok(match (self.redis_url.as_deref(), self.store.location()?) {
             (Some(url), _) if !url.is_empty() => BusLocation::Redis(url.to_owned()),
             (_, Location::Postgres(url)) => BusLocation::Postgres(url),
             (_, Location::Sqlite(_)) => BusLocation::Local,
@@ -115,11 +117,7 @@ impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hidden = |is_set| if is_set { "(hidden)" } else { "(not set)" };
         writeln!(f, "listen = {}", self.listen)?;
-        match self.location() {
-            Ok(location) => writeln!(f, "database-url = {location:?}")?,
-            Err(error) => writeln!(f, "database-url = {}", error.message())?,
-        }
-        writeln!(f, "data-dir = {}", self.data_dir.display())?;
+        write!(f, "{}", self.store)?;
         writeln!(f, "conversation-url = {}", self.conversation_url)?;
         writeln!(f, "auth-url = {}", self.auth_url)?;
         let has_redis = self.redis_url.as_deref().is_some_and(|url| !url.is_empty());
@@ -148,5 +146,14 @@ mod tests {
         assert!(config.bus().expect("valid") == BusLocation::Redis(redis.to_owned()));
         let shown = config.to_string();
         assert!(!shown.contains(&secret) && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_command_has_a_store_of_its_own() {
+        let read = |line: &str| Config::try_parse_from(["messenger-message"].into_iter().chain(line.split(' ')));
+        let config = read("journal new-identity --data-dir d").expect("valid");
+        let Some(Command::Journal(JournalCommand::NewIdentity(store))) = config.command else { panic!("a command") };
+        assert_eq!(store.location().expect("valid"), Location::Sqlite("d".into()));
+        assert!(read("--data-dir d journal new-identity").is_err(), "it would not be that store");
     }
 }

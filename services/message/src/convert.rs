@@ -8,8 +8,9 @@ use messenger_proto::{
     event::v1::{self as event, ConversationChanged, conversation_changed::Change as Changed, entry::Fact as Facts},
     message::v1::{self as wire, draft::Target as Targets, list_messages_request::From as Froms},
 };
-use messenger_rpc::convert::{
-    from_proto_role, from_proto_type, from_timestamp, timestamp, to_proto_role, to_proto_type,
+use messenger_rpc::{
+    TraceParent,
+    convert::{from_proto_role, from_proto_type, from_timestamp, timestamp, to_proto_role, to_proto_type},
 };
 use prost::Message as _;
 
@@ -101,6 +102,7 @@ pub(crate) struct Provenance {
     pub(crate) message_id: MessageId,
     pub(crate) resent: bool,
     pub(crate) origin: i64,
+    pub(crate) trace: TraceParent,
 }
 
 /// A draft, made valid.
@@ -121,6 +123,7 @@ pub(crate) fn draft(draft: &wire::Draft, from: Provenance) -> Result<Draft> {
         metadata: draft.metadata.as_deref().map(Metadata::new).transpose()?,
         resent: from.resent,
         origin: from.origin,
+        trace: from.trace,
     })
 }
 
@@ -132,6 +135,7 @@ pub(crate) fn tagged(tagged: &wire::TaggedDraft) -> (u64, Result<Draft>) {
             message_id: MessageId::parse("messageId", &tagged.message_id)?,
             resent: tagged.resent,
             origin: tagged.origin,
+            trace: tagged.traceparent.as_deref().map(TraceParent::from_text).unwrap_or_default(),
         };
         draft(tagged.draft.as_ref().ok_or_else(|| missing("draft"))?, from)
     };

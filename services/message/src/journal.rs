@@ -7,12 +7,14 @@ use std::{sync::Arc, time::Instant};
 
 use messenger_bus::{EventBus, Publication};
 use messenger_core::{Clock, Error, Result, Timestamp};
+use messenger_rpc::TraceParent;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::{
     batch::EntryBatch,
-    model::{Appended, Batch, ChangeSet, DraftOutcome, ResolvedDraft},
+    model::{Appended, Batch, ChangeSet, DraftOutcome, Fact, ResolvedDraft},
     store::Store,
 };
 
@@ -43,7 +45,7 @@ pub struct Writer {
 enum Request {
     Draft(Box<ResolvedDraft>, oneshot::Sender<DraftOutcome>),
     Drafts(TaggedDrafts),
-    Changes(ChangeSet, oneshot::Sender<Result<i64>>),
+    Changes(ChangeSet, TraceParent, oneshot::Sender<Result<i64>>),
 }
 
 /// Drafts of one pipe in the order they came; at most [`DRAFTS_PER_BATCH_MAX`].
@@ -68,6 +70,8 @@ struct Gathered {
     batch: Batch,
     drafts: Vec<Waiting>,
     changes: Vec<oneshot::Sender<Result<i64>>>,
+    /// Where the changes were asked for.
+    traces: Vec<TraceParent>,
 }
 
 impl Journal {
@@ -108,7 +112,9 @@ impl Journal {
     /// As [`Store::append`] has them for the set; UNAVAILABLE when too much waits.
     pub async fn append_changes(&self, changes: ChangeSet) -> Result<i64> {
         let (answer, answered) = oneshot::channel();
-        self.requests.try_send(Request::Changes(changes, answer)).map_err(|_| overloaded())?;
+        self.requests
+            .try_send(Request::Changes(changes, TraceParent::of(&Span::current()), answer))
+            .map_err(|_| overloaded())?;
         answered.await.map_err(Error::unavailable)?
     }
 }
@@ -146,12 +152,14 @@ impl Writer {
     }
 
     async fn append(&self, gathered: Gathered) {
-        let Gathered { batch, drafts, changes } = gathered;
+        let Gathered { batch, drafts, changes, traces } = gathered;
         metrics::histogram!("messenger_append_batch_drafts").record(batch.drafts.len() as f64);
         let began = Instant::now();
         // Clients see milliseconds: a finer time would lie after what they were told, and `at` that would miss it.
         let now = Timestamp::from_millis(self.clock.now().as_millis());
-        let appended = self.store.append(batch, now).await;
+        let span = tracing::debug_span!("journal.append", drafts = batch.drafts.len(), changes = batch.changes.len());
+        TraceParent::join(&span, batch.drafts.iter().map(|draft| &draft.trace).chain(&traces));
+        let appended = self.store.append(batch, now).instrument(span).await;
         metrics::histogram!("messenger_append_seconds").record(began.elapsed());
         match appended {
             Ok(appended) => self.answer(appended, drafts, changes),
@@ -166,6 +174,8 @@ impl Writer {
     fn answer(&self, appended: Appended, drafts: Vec<Waiting>, changes: Vec<oneshot::Sender<Result<i64>>>) {
         let Appended { previous, last, entries, changes: versions, drafts: outcomes } = appended;
         metrics::counter!("messenger_entries_appended_total").increment(entries.len() as u64);
+        let stored = entries.iter().filter(|entry| matches!(entry.fact, Fact::MessageSent { .. })).count();
+        metrics::counter!("messenger_messages_stored_total").increment(stored as u64);
         if last > previous {
             let batch = Some(Arc::new(EntryBatch(entries)));
             self.bus.publish(Publication::Entries { previous, last, batch });
@@ -227,7 +237,8 @@ impl Gathered {
                 self.batch.drafts.extend(drafts);
                 self.drafts.push(Waiting::Drafts(tags, outcomes));
             }
-            Request::Changes(changes, answer) => {
+            Request::Changes(changes, trace, answer) => {
+                self.traces.push(trace);
                 self.batch.changes.push(changes);
                 self.changes.push(answer);
             }

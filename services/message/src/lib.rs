@@ -5,6 +5,7 @@
 //! `store`, and from there by the bus to `feed` and back through `streams`.
 
 mod batch;
+mod command;
 mod config;
 mod convert;
 mod feed;
@@ -23,7 +24,7 @@ mod target;
 use std::sync::Arc;
 
 use messenger_bus::{EventBus, LocalBus, PostgresBus, RedisBus};
-use messenger_core::{Clock, JournalId, Result, SystemClock};
+use messenger_core::{Clock, Result, SystemClock};
 use messenger_db::{Location, postgres_options};
 use messenger_identity::Verifier;
 use messenger_proto::{
@@ -37,7 +38,8 @@ use messenger_telemetry::Shutdown;
 use self::store::Store;
 pub use self::{
     batch::EntryBatch,
-    config::{BusLocation, Config},
+    command::JournalCommand,
+    config::{BusLocation, Command, Config},
     messages::Messages,
 };
 
@@ -60,15 +62,16 @@ pub async fn open_store(location: &Location) -> Result<Arc<dyn Store>> {
     store::open(location, POSTGRES_CONNECTIONS_MAX).await
 }
 
-/// The bus between the message processes of one journal. It connects when it is used.
+/// The bus between the message processes of the journal in `store`. It connects when it is used.
 ///
 /// # Errors
-/// VALIDATION_FAILED for a URL that is none.
-pub fn open_bus(location: &BusLocation, journal: JournalId) -> Result<Arc<dyn EventBus<EntryBatch>>> {
+/// VALIDATION_FAILED for a URL that is none; those of the store.
+pub async fn open_bus(location: &BusLocation, store: &dyn Store) -> Result<Arc<dyn EventBus<EntryBatch>>> {
+    let (journal, key) = (store.journal().await?.id, store.bus_key().await?);
     Ok(match location {
         BusLocation::Local => Arc::new(LocalBus::new()),
-        BusLocation::Postgres(url) => Arc::new(PostgresBus::new(postgres_options(url, CONTEXT)?, journal)),
-        BusLocation::Redis(url) => Arc::new(RedisBus::new(url, journal)?),
+        BusLocation::Postgres(url) => Arc::new(PostgresBus::new(postgres_options(url, CONTEXT)?, journal, key)),
+        BusLocation::Redis(url) => Arc::new(RedisBus::new(url, journal, key)?),
     })
 }
 
@@ -86,17 +89,20 @@ pub async fn build(
     Messages::start(store, bus, peers, clock, shutdown).await
 }
 
-/// The process: serves over TCP until SIGTERM or SIGINT.
+/// The process: serves over TCP until SIGTERM or SIGINT, unless it was given another command.
 ///
 /// # Errors
 /// One line for the operator that names the setting, when it cannot start; INTERNAL when the server breaks.
 pub async fn run(config: Config) -> Result<()> {
+    if let Some(Command::Journal(command)) = config.command {
+        return command.run().await;
+    }
     let (credential, bus) = (config.credential()?, config.bus()?);
     let conversation = RpcChannel::remote(&config.conversation_url, credential.clone())?;
     let auth = AuthServiceClient::new(RpcChannel::remote(&config.auth_url, credential.clone())?);
     let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
-    let store = open_store(&config.location()?).await?;
-    let bus = open_bus(&bus, store.journal().await?.id)?;
+    let store = open_store(&config.store.location()?).await?;
+    let bus = open_bus(&bus, &*store).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let shutdown = Shutdown::new();
     let peers = Peers { conversation: ConversationServiceClient::new(conversation) };

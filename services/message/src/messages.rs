@@ -88,16 +88,17 @@ impl Messages {
         self.journal.send(self.targets.resolve(draft).await?).await
     }
 
-    /// Raises a read position; the others are told if it rose.
+    /// Raises a read position; all but the connection it comes from (0: none) are told if it rose.
     pub(crate) async fn mark_read(
         &self,
         user: UserId,
         conversation: ConversationId,
         up_to: ReadUpTo,
+        origin: i64,
     ) -> Result<ReadState> {
         let read = self.store.mark_read(user, conversation, up_to, self.clock.now()).await?;
         if read.rose {
-            self.bus.publish(Publication::Signal(message_read(user, conversation, &read)));
+            self.bus.publish(Publication::Signal(message_read(conversation, (user, origin), &read)));
         }
         Ok(read)
     }
@@ -112,12 +113,13 @@ fn spawn_vital(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + 'sta
     });
 }
 
-fn message_read(user: UserId, conversation: ConversationId, read: &ReadState) -> Bytes {
+fn message_read(conversation: ConversationId, (user, origin): (UserId, i64), read: &ReadState) -> Bytes {
     let signal = Signals::MessageRead(MessageRead {
         user_id: user.to_string(),
         last_read_seq: read.read_seq,
         last_read_at: read.read_at.map(timestamp),
         to_reader_only: read.participant_count > limits::SIGNAL_PARTICIPANTS_MAX,
+        origin,
     });
     Signal { conversation_id: conversation.to_string(), signal: Some(signal) }.encode_to_vec().into()
 }

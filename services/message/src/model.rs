@@ -6,6 +6,7 @@ use messenger_core::{
     ClientMessageId, Content, ConversationId, ConversationType, Error, JournalId, MessageId, Metadata, Position, Role,
     Timestamp, UserId,
 };
+use messenger_rpc::TraceParent;
 
 /// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct ResolvedDraft {
     pub resent: bool,
     /// The connection it comes from; 0 when none.
     pub origin: i64,
+    /// Where in a trace it was asked for.
+    pub trace: TraceParent,
 }
 
 /// What tells a repeat from another draft under the same key: a digest of the draft as it was first sent.

@@ -9,8 +9,9 @@ use messenger_proto::message::v1::{
     SendMessageResponse, SendMessagesRequest, SendMessagesResponse, SubscribeRequest, SubscribeResponse,
     mark_read_request::UpTo, message_service_server::MessageService,
 };
-use messenger_rpc::{Caller, timestamp, to_status};
+use messenger_rpc::{Caller, TraceParent, timestamp, to_status};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Span;
 
 use crate::{
     batch::{fitting, message_bytes},
@@ -44,7 +45,8 @@ impl Rpc {
     async fn send_one(&self, user: UserId, request: SendMessageRequest) -> Result<SendMessageResponse> {
         let draft = request.draft.ok_or_else(|| Error::invalid("draft", "is missing"))?;
         let message_id = self.messages.new_message_id();
-        let from = Provenance { sender_id: user, message_id, resent: false, origin: 0 };
+        let trace = TraceParent::of(&Span::current());
+        let from = Provenance { sender_id: user, message_id, resent: false, origin: 0, trace };
         let stored = self.messages.send(convert::draft(&draft, from)?).await?;
         Ok(SendMessageResponse { message: Some(convert::message(&stored.message)), repeated: stored.repeated })
     }
@@ -105,7 +107,7 @@ impl Rpc {
             Some(UpTo::Seq(_)) => return Err(Error::invalid("seq", "must not be negative")),
             None => return Err(Error::invalid("messageId", "or seq is needed")),
         };
-        let read = self.messages.mark_read(user, conversation, up_to).await?;
+        let read = self.messages.mark_read(user, conversation, up_to, request.origin).await?;
         Ok(MarkReadResponse {
             last_read_seq: read.read_seq,
             last_read_at: read.read_at.map(timestamp),

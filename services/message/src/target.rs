@@ -10,7 +10,7 @@ use messenger_core::{ClientMessageId, Content, ConversationId, Error, MessageId,
 use messenger_proto::conversation::v1::{
     GetOrCreateP2pRequest, conversation_service_client::ConversationServiceClient,
 };
-use messenger_rpc::RpcChannel;
+use messenger_rpc::{RpcChannel, TraceParent};
 use tokio::sync::Semaphore;
 
 use crate::{model::ResolvedDraft, store::Store};
@@ -53,6 +53,8 @@ pub struct Draft {
     pub resent: bool,
     /// The connection it comes from; 0 when none.
     pub origin: i64,
+    /// Where in a trace it was asked for.
+    pub trace: TraceParent,
 }
 
 impl Draft {
@@ -70,6 +72,7 @@ impl Draft {
             metadata: self.metadata,
             resent: self.resent,
             origin: self.origin,
+            trace: self.trace,
         }
     }
 }

@@ -54,6 +54,7 @@ on_both!(
     replay::too_much_in_one_conversation,
     replay::too_much_in_all,
     replay::foreign_cursors,
+    replay::a_new_identity_ends_old_cursors,
     replay::subscribe_under_writes,
     unary::sends_and_reads,
     unary::strangers_learn_nothing,

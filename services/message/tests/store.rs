@@ -75,6 +75,11 @@ async fn a_killed_session_is_unavailable_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_writer_does_not_stop_the_others() {
+    support::on_postgres(faults::a_frozen_writer_does_not_stop_the_others).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_killed_under_the_lock_stores_nothing() {
     support::on_postgres(faults::a_session_killed_under_the_lock_stores_nothing).await;
 }

@@ -37,7 +37,7 @@ impl Backend {
     /// # Errors
     /// With a line for the operator when a store or the bus cannot be used.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, shutdown: &Shutdown) -> Result<Self> {
-        let (location, credential) = (config.location()?, config.credential()?);
+        let (location, credential) = (config.store.location()?, config.credential()?);
         let (channel, slot) = RpcChannel::in_process(credential.clone());
 
         let store = messenger_auth::open_store(&location).await?;
@@ -69,7 +69,7 @@ async fn conversation(
         auth: AuthServiceClient::new(channel.clone()),
         message: MessageServiceClient::new(channel.clone()),
     };
-    let store = messenger_conversation::open_store(&config.location()?).await?;
+    let store = messenger_conversation::open_store(&config.store.location()?).await?;
     let service = messenger_conversation::build(store.clone(), peers, clock);
     service.start(shutdown);
     Ok((service, messenger_conversation::check(store)))
@@ -82,8 +82,8 @@ async fn messages(
     shutdown: &Shutdown,
 ) -> Result<(Messages, Check)> {
     let peers = messenger_message::Peers { conversation: ConversationServiceClient::new(channel.clone()) };
-    let store = messenger_message::open_store(&config.location()?).await?;
-    let bus = messenger_message::open_bus(&config.bus()?, store.journal().await?.id)?;
+    let store = messenger_message::open_store(&config.store.location()?).await?;
+    let bus = messenger_message::open_bus(&config.bus()?, &*store).await?;
     let messages = messenger_message::build(store.clone(), bus, peers, clock, shutdown).await?;
     Ok((messages, messenger_message::check(store)))
 }

@@ -1,15 +1,17 @@
 //! Settings: flags, environment variables, defaults.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
 use messenger_auth::TokenConfig;
 use messenger_core::{Error, ErrorKind, Result};
-use messenger_db::Location;
+use messenger_db::{Location, StoreArgs};
 use messenger_gateway::GatewayConfig;
-use messenger_message::BusLocation;
+use messenger_message::{BusLocation, JournalCommand};
 use messenger_rpc::ServiceCredential;
 use messenger_telemetry::{ProcessArgs, Settings};
+
+use crate::run::run;
 
 /// A self-hosted real-time messenger: everything in one process.
 #[derive(Parser)]
@@ -25,21 +27,28 @@ pub struct CommandLine {
 enum Command {
     /// Run the messenger; what happens without a command, too.
     Serve(Box<Config>),
+    /// Care for the journal.
+    #[command(subcommand)]
+    Journal(JournalCommand),
 }
 
 impl CommandLine {
     fn config(&self) -> &Config {
         match &self.command {
             Some(Command::Serve(config)) => config,
-            None => &self.config,
+            Some(Command::Journal(_)) | None => &self.config,
         }
     }
 
-    /// What the process is started with.
-    pub fn into_config(self) -> Config {
+    /// Does what the process was started for.
+    ///
+    /// # Errors
+    /// Those of serving, or of the command.
+    pub async fn run(self) -> Result<()> {
         match self.command {
-            Some(Command::Serve(config)) => *config,
-            None => self.config,
+            Some(Command::Journal(command)) => command.run().await,
+            Some(Command::Serve(config)) => run(*config).await,
+            None => run(self.config).await,
         }
     }
 }
@@ -66,12 +75,9 @@ pub struct Config {
     /// Address of the gRPC server with all three services.
     #[arg(long, env = "MESSENGER_GRPC_LISTEN", default_value = "127.0.0.1:50050")]
     pub grpc_listen: SocketAddr,
-    /// Folder of the SQLite files.
-    #[arg(long, env = "MESSENGER_DATA_DIR", default_value = "./data")]
-    pub data_dir: PathBuf,
-    /// PostgreSQL URL; without one, SQLite in the data folder.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    /// Where the stores are.
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Redis URL of the bus between several processes on one PostgreSQL; without one, what another process stored is
     /// found within a second.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
@@ -88,20 +94,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Where the stores are.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED for a URL of another kind.
-    pub fn location(&self) -> Result<Location> {
-        Location::new(self.database_url.as_deref(), &self.data_dir)
-    }
-
     /// What carries entries between processes: nothing on SQLite, which has one process only.
     ///
     /// # Errors
     /// VALIDATION_FAILED for a database URL of another kind.
     pub fn bus(&self) -> Result<BusLocation> {
-        Ok(match (self.location()?, &self.redis_url) {
+        Ok(match (self.store.location()?, &self.redis_url) {
             (Location::Sqlite(_), _) => BusLocation::Local,
             (Location::Postgres(_), Some(redis)) => BusLocation::Redis(redis.clone()),
             (Location::Postgres(_), None) => BusLocation::Local,
@@ -127,11 +125,7 @@ impl fmt::Display for Config {
         let hidden = |setting: &Option<String>| if setting.is_some() { "(hidden)" } else { "(not set)" };
         write!(f, "{}", self.gateway)?;
         writeln!(f, "grpc-listen = {}", self.grpc_listen)?;
-        writeln!(f, "data-dir = {}", self.data_dir.display())?;
-        match self.location() {
-            Ok(location) => writeln!(f, "database-url = {location:?}")?,
-            Err(error) => writeln!(f, "database-url = {}", error.message())?,
-        }
+        write!(f, "{}", self.store)?;
         writeln!(f, "redis-url = {}", hidden(&self.redis_url))?;
         writeln!(f, "service-secret = {}", hidden(&self.service_secret))?;
         writeln!(f, "access-token-ttl = {}s", self.tokens.access_token_ttl.as_secs())?;

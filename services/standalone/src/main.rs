@@ -9,5 +9,5 @@ use std::process::ExitCode;
 use crate::config::CommandLine;
 
 fn main() -> ExitCode {
-    messenger_telemetry::main("messenger", |line: CommandLine| run::run(line.into_config()))
+    messenger_telemetry::main("messenger", CommandLine::run)
 }

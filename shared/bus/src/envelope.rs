@@ -1,7 +1,8 @@
-//! A publication between processes: kind, sender, positions, body.
+//! A publication between processes: kind, sender, positions, body, and what proves that it was made with the key.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
+use aws_lc_rs::hmac;
 use bytes::Bytes;
 use messenger_core::{Error, Position};
 use uuid::Uuid;
@@ -14,6 +15,26 @@ const SIGNAL: u8 = 3;
 const PROBE: u8 = 4;
 const HEAD_BYTES: usize = 17;
 const POSITIONS_BYTES: usize = 16;
+const PROOF_BYTES: usize = 32;
+
+/// What the processes of one journal prove their publications by: whoever else can publish where they do is not heard.
+#[derive(Clone)]
+pub struct BusKey(hmac::Key);
+
+impl BusKey {
+    /// From a secret of at least 32 bytes that only these processes can read.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+}
+
+/// Never shown.
+impl fmt::Debug for BusKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BusKey(…)")
+    }
+}
 
 /// What one process sends to all.
 pub(crate) enum Envelope<B> {
@@ -26,13 +47,18 @@ pub(crate) enum Envelope<B> {
 pub(crate) type BatchBytesMax = usize;
 
 /// For the wire; none when it is too large for it.
-pub(crate) fn encode<B: Batch>(sender: Uuid, envelope: &Envelope<B>, max: BatchBytesMax) -> Option<Vec<u8>> {
-    match envelope {
-        Envelope::Probe => Some(with_head(PROBE, sender, 0)),
+pub(crate) fn encode<B: Batch>(
+    (sender, key): (Uuid, &BusKey),
+    envelope: &Envelope<B>,
+    max: BatchBytesMax,
+) -> Option<Vec<u8>> {
+    let mut bytes = match envelope {
+        Envelope::Probe => with_head(PROBE, sender, 0),
+        Envelope::Publication(Publication::Signal(encoded)) if encoded.len() > SIGNAL_BYTES_MAX => return None,
         Envelope::Publication(Publication::Signal(encoded)) => {
             let mut bytes = with_head(SIGNAL, sender, encoded.len());
             bytes.extend_from_slice(encoded);
-            (encoded.len() <= SIGNAL_BYTES_MAX).then_some(bytes)
+            bytes
         }
         Envelope::Publication(Publication::Entries { previous, last, batch }) => {
             let batch = if max == 0 { None } else { batch.as_ref().map(|batch| batch.encode()) };
@@ -43,13 +69,15 @@ pub(crate) fn encode<B: Batch>(sender: Uuid, envelope: &Envelope<B>, max: BatchB
             bytes.extend_from_slice(&previous.0.to_be_bytes());
             bytes.extend_from_slice(&last.0.to_be_bytes());
             bytes.extend_from_slice(&body);
-            Some(bytes)
+            bytes
         }
-    }
+    };
+    bytes.extend_from_slice(hmac::sign(&key.0, &bytes).as_ref());
+    Some(bytes)
 }
 
 fn with_head(kind: u8, sender: Uuid, body_bytes: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + body_bytes);
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + body_bytes + PROOF_BYTES);
     bytes.push(kind);
     bytes.extend_from_slice(sender.as_bytes());
     bytes
@@ -60,9 +88,11 @@ pub(crate) fn sender(bytes: &[u8]) -> Option<Uuid> {
     Uuid::from_slice(bytes.get(1..HEAD_BYTES)?).ok()
 }
 
-/// From the wire.
-pub(crate) fn decode<B: Batch>(bytes: &[u8]) -> Result<Envelope<B>, Error> {
+/// From the wire. What was not made with the key is not looked into.
+pub(crate) fn decode<B: Batch>(key: &BusKey, bytes: &[u8]) -> Result<Envelope<B>, Error> {
     let malformed = || Error::internal("a publication of the bus is malformed");
+    let (bytes, proof) = bytes.split_last_chunk::<PROOF_BYTES>().ok_or_else(malformed)?;
+    hmac::verify(&key.0, bytes, proof).map_err(|_| Error::internal("a publication of the bus is forged"))?;
     let (head, body) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(malformed)?;
     Ok(match head[0] {
         PROBE => Envelope::Probe,
@@ -96,6 +126,10 @@ mod tests {
         }
     }
 
+    fn key() -> BusKey {
+        BusKey::new(&[7; 32])
+    }
+
     fn entries(text: &str) -> Envelope<Text> {
         let batch = Some(Arc::new(Text(text.to_owned())));
         Envelope::Publication(Publication::Entries { previous: Position(7), last: Position(9), batch })
@@ -104,9 +138,10 @@ mod tests {
     #[test]
     fn a_batch_over_the_bound_goes_as_positions() {
         for (max, expected) in [(5, Some(Arc::new(Text("hello".to_owned())))), (4, None), (0, None)] {
-            let bytes = encode(Uuid::from_u128(1), &entries("hello"), max).expect("fits");
+            let bytes = encode((Uuid::from_u128(1), &key()), &entries("hello"), max).expect("fits");
             assert_eq!(sender(&bytes), Some(Uuid::from_u128(1)));
-            let Ok(Envelope::Publication(Publication::Entries { previous, last, batch })) = decode::<Text>(&bytes)
+            let Ok(Envelope::Publication(Publication::Entries { previous, last, batch })) =
+                decode::<Text>(&key(), &bytes)
             else {
                 panic!("not entries");
             };
@@ -117,16 +152,30 @@ mod tests {
     #[test]
     fn a_signal_over_the_bound_is_not_sent() {
         let signal = |bytes| Envelope::<Text>::Publication(Publication::Signal(Bytes::from(vec![1; bytes])));
-        assert!(encode(Uuid::nil(), &signal(SIGNAL_BYTES_MAX), 0).is_some());
-        assert!(encode(Uuid::nil(), &signal(SIGNAL_BYTES_MAX + 1), 0).is_none());
+        assert!(encode((Uuid::nil(), &key()), &signal(SIGNAL_BYTES_MAX), 0).is_some());
+        assert!(encode((Uuid::nil(), &key()), &signal(SIGNAL_BYTES_MAX + 1), 0).is_none());
     }
 
     #[test]
-    fn anything_cut_short_is_refused() {
-        let bytes = encode(Uuid::nil(), &entries(""), 1).expect("fits");
+    fn what_is_not_exactly_as_it_was_sent_is_refused() {
+        let bytes = encode((Uuid::nil(), &key()), &entries("text"), 10).expect("fits");
         for length in 0..bytes.len() {
-            assert!(decode::<Text>(&bytes[..length]).is_err(), "{length}");
+            assert!(decode::<Text>(&key(), &bytes[..length]).is_err(), "{length}");
         }
-        assert!(decode::<Text>(&[0; 64]).is_err() && decode::<Text>(&[9; 64]).is_err());
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(decode::<Text>(&key(), &changed).is_err(), "{at}");
+        }
+        assert!(decode::<Text>(&BusKey::new(&[8; 32]), &bytes).is_err(), "another journal's");
+        assert!(decode::<Text>(&key(), &[0; 64]).is_err());
+    }
+
+    #[test]
+    fn what_proves_itself_may_still_make_no_sense() {
+        for bytes in [vec![], vec![SIGNAL], vec![9; HEAD_BYTES], vec![ENTRIES; HEAD_BYTES + POSITIONS_BYTES - 1]] {
+            let proof = hmac::sign(&key().0, &bytes);
+            assert!(decode::<Text>(&key(), &[&bytes, proof.as_ref()].concat()).is_err(), "{bytes:?}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use messenger_core::{Error, Position};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+pub use envelope::BusKey;
 pub use local::LocalBus;
 pub use postgres::PostgresBus;
 pub use redis::RedisBus;

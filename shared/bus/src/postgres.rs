@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Batch, BusReceiver, EventBus, Publication,
+    Batch, BusKey, BusReceiver, EventBus, Publication,
     envelope::Envelope,
     remote::{Node, PROBE_EVERY},
 };
@@ -39,8 +39,8 @@ pub struct PostgresBus<B> {
 impl<B: Batch> PostgresBus<B> {
     /// A bus that connects when it is run, with two sessions.
     #[must_use]
-    pub fn new(options: PgConnectOptions, journal: JournalId) -> Self {
-        Self { node: Node::new(), options, feed: format!("messenger_{}", journal.0.simple()) }
+    pub fn new(options: PgConnectOptions, journal: JournalId, key: BusKey) -> Self {
+        Self { node: Node::new(key), options, feed: format!("messenger_{}", journal.0.simple()) }
     }
 
     /// A pool, because it replaces a broken session.

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Batch, BusReceiver, EventBus, Publication,
+    Batch, BusKey, BusReceiver, EventBus, Publication,
     envelope::Envelope,
     remote::{Node, PROBE_EVERY},
 };
@@ -41,8 +41,8 @@ impl<B: Batch> RedisBus<B> {
     ///
     /// # Errors
     /// VALIDATION_FAILED when the URL is none of Redis.
-    pub fn new(url: &str, journal: JournalId) -> Result<Self, Error> {
-        let node = Arc::new(Node::new());
+    pub fn new(url: &str, journal: JournalId, key: BusKey) -> Result<Self, Error> {
+        let node = Arc::new(Node::new(key));
         let connection = connection(url, Arc::clone(&node))
             .map_err(|error| Error::invalid("REDIS_URL", "is not a Redis URL").with_cause(error))?;
         Ok(Self { node, connection, feed: format!("messenger:{}", journal.0) })

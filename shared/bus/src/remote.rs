@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    Batch, EventBus as _, LocalBus, PUBLICATIONS_QUEUED_MAX, Publication, Received,
+    Batch, BusKey, EventBus as _, LocalBus, PUBLICATIONS_QUEUED_MAX, Publication, Received,
     envelope::{self, Envelope},
 };
 
@@ -26,17 +26,19 @@ pub(crate) const PROBES_MISSED_MAX: u32 = 5;
 pub(crate) struct Node<B> {
     pub(crate) local: LocalBus<B>,
     id: Uuid,
+    key: BusKey,
     outgoing: mpsc::Sender<Envelope<B>>,
     queue: Mutex<Option<mpsc::Receiver<Envelope<B>>>>,
     probes_missed: AtomicU32,
 }
 
 impl<B: Batch> Node<B> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(key: BusKey) -> Self {
         let (outgoing, queue) = mpsc::channel(PUBLICATIONS_QUEUED_MAX);
         Self {
             local: LocalBus::new(),
             id: Uuid::new_v4(),
+            key,
             outgoing,
             queue: Mutex::new(Some(queue)),
             probes_missed: AtomicU32::new(0),
@@ -57,7 +59,7 @@ impl<B: Batch> Node<B> {
     }
 
     pub(crate) fn encode(&self, envelope: &Envelope<B>, batch_bytes_max: usize) -> Option<Vec<u8>> {
-        envelope::encode(self.id, envelope, batch_bytes_max)
+        envelope::encode((self.id, &self.key), envelope, batch_bytes_max)
     }
 
     /// Sends a probe; says whether the last ones came back.
@@ -78,7 +80,7 @@ impl<B: Batch> Node<B> {
             self.probes_missed.store(0, Ordering::Relaxed);
             return;
         }
-        match envelope::decode(bytes) {
+        match envelope::decode(&self.key, bytes) {
             Ok(Envelope::Publication(publication)) => self.local.deliver(Received::Publication(publication)),
             Ok(Envelope::Probe) => {}
             Err(error) => tracing::debug!(?error, "a publication of the bus was ignored"),

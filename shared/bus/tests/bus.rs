@@ -4,8 +4,8 @@ use std::{env, str::FromStr as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use messenger_bus::{
-    Batch, BusReceiver, EventBus, LocalBus, PUBLICATIONS_QUEUED_MAX, PostgresBus, Publication, Received, RedisBus,
-    SIGNAL_BYTES_MAX,
+    Batch, BusKey, BusReceiver, EventBus, LocalBus, PUBLICATIONS_QUEUED_MAX, PostgresBus, Publication, Received,
+    RedisBus, SIGNAL_BYTES_MAX,
 };
 use messenger_core::{Error, JournalId, Position};
 use sqlx::postgres::PgConnectOptions;
@@ -49,12 +49,16 @@ fn journal() -> JournalId {
     JournalId(Uuid::new_v4())
 }
 
+fn key() -> BusKey {
+    BusKey::new(&[7; 32])
+}
+
 fn redis(url: &str, journal: JournalId) -> Bus {
-    Arc::new(RedisBus::new(url, journal).expect("a Redis URL"))
+    Arc::new(RedisBus::new(url, journal, key()).expect("a Redis URL"))
 }
 
 fn postgres(url: &str, journal: JournalId) -> Bus {
-    Arc::new(PostgresBus::new(PgConnectOptions::from_str(url).expect("a PostgreSQL URL"), journal))
+    Arc::new(PostgresBus::new(PgConnectOptions::from_str(url).expect("a PostgreSQL URL"), journal, key()))
 }
 
 fn entries(previous: i64, last: i64, text: &str) -> Publication<Text> {
@@ -224,6 +228,27 @@ async fn redis_connects_processes() {
 async fn postgres_connects_processes() {
     let url = variable("MESSENGER_TEST_POSTGRES_URL");
     connects_processes(Carries::Positions, |journal| postgres(&url, journal)).await;
+}
+
+/// It publishes where the processes of a journal listen, but cannot read their store.
+#[tokio::test]
+async fn a_forger_is_not_heard() {
+    let (url, journal, cancel) = (variable("MESSENGER_TEST_REDIS_URL"), journal(), CancellationToken::new());
+    let forger: Bus = Arc::new(RedisBus::new(&url, journal, BusKey::new(&[8; 32])).expect("a Redis URL"));
+    let (honest, bus) = (redis(&url, journal), redis(&url, journal));
+    let mut receiver = run(&bus, &cancel).await;
+    let mut at_forger = run(&forger, &cancel).await;
+    run(&honest, &cancel).await;
+    forger.publish(entries(0, i64::MAX, "forged"));
+    forger.publish(signal(9));
+    expect_entries(&mut at_forger, (0, i64::MAX, Some("forged"))).await;
+    for n in 0..10 {
+        honest.publish(entries(n, n + 1, "true"));
+    }
+    for n in 0..10 {
+        expect_entries(&mut receiver, (n, n + 1, Some("true"))).await;
+    }
+    cancel.cancel();
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ impl Queue {
         }
         if state.bytes + weight > QUEUE_BYTES_MAX {
             drop(state);
+            metrics::counter!("messenger_followers_overflowed_total").increment(1);
             self.end(Error::new(ErrorKind::RateLimited, "reads too slowly: continue from the last position"));
             return false;
         }

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use messenger_bus::{BusReceiver, EventBus, Publication, Received};
-use messenger_core::{ConversationId, Error, ErrorKind, Position, Result, UserId};
+use messenger_core::{ConversationId, Error, ErrorKind, JournalId, Position, Result, UserId};
 use messenger_proto::event::v1::{Signal, signal::Signal as Signals};
 use prost::Message as _;
 use tokio::{
@@ -55,11 +55,14 @@ pub struct Sequencer {
     commands: mpsc::Receiver<Command>,
     tracker: TaskTracker,
     followers: Followers,
+    journal: JournalId,
     position: Position,
     shown_position: Arc<AtomicI64>,
     early: BTreeMap<Position, Commit>,
     /// While the position is below this, something is missing.
     gap_to: Position,
+    /// Whether anything may be missing: the bus was interrupted after the journal was last asked.
+    is_interrupted: bool,
     /// When the journal is to be read for it.
     due: Option<Instant>,
     page: Option<JoinHandle<Result<JournalPage>>>,
@@ -95,10 +98,12 @@ impl Sequencer {
             commands,
             tracker,
             followers: Followers::default(),
+            journal: head.id,
             position: head.last,
             shown_position,
             early: BTreeMap::new(),
             gap_to: Position::default(),
+            is_interrupted: false,
             due: None,
             page: None,
             head: None,
@@ -134,7 +139,7 @@ impl Sequencer {
             Some(command) = self.commands.recv(), if may_snapshot => self.command(command),
             Some(snapshot) = self.snapshots.join_next() => self.snapshot(snapshot),
             page = finished(&mut self.page) => self.page(page),
-            head = finished(&mut self.head) => self.head(head),
+            head = finished(&mut self.head) => return self.head(head),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.read_journal(),
             _ = ticks.tick() => self.tick(),
         }
@@ -193,13 +198,13 @@ impl Sequencer {
     }
 
     fn interrupted(&mut self) {
-        self.gap_to = Position(i64::MAX);
+        self.is_interrupted = true;
         self.due = Some(Instant::now());
     }
 
     /// Is something missing? Then the journal is read at `due`, if not before.
     fn settle(&mut self, due: Instant) {
-        if self.position >= self.gap_to {
+        if self.position >= self.gap_to && !self.is_interrupted {
             self.due = None;
         } else if self.due.is_none() {
             self.due = Some(due);
@@ -208,6 +213,7 @@ impl Sequencer {
 
     fn read_journal(&mut self) {
         self.due = None;
+        self.is_interrupted = false;
         let (store, after) = (Arc::clone(&self.store), self.position);
         self.page = Some(self.tracker.spawn(async move { store.read_journal(after, JOURNAL_PAGE_ENTRIES).await }));
     }
@@ -221,13 +227,12 @@ impl Sequencer {
                 if page.has_more {
                     self.gap_to = self.gap_to.max(Position(self.position.0 + 1));
                     self.due = Some(Instant::now());
-                } else if self.gap_to == Position(i64::MAX) {
-                    self.gap_to = self.early.values().map(|commit| commit.last).max().unwrap_or_default();
                 }
                 self.settle(Instant::now() + GAP_WAIT);
             }
             Err(error) => {
                 tracing::warn!(?error, "the journal cannot be read");
+                self.is_interrupted = true;
                 self.settle(Instant::now() + RETRY_WAIT);
             }
         }
@@ -242,8 +247,13 @@ impl Sequencer {
         }
     }
 
-    fn head(&mut self, head: Result<JournalHead>) {
+    /// False when it is another journal: nothing here is true of it.
+    fn head(&mut self, head: Result<JournalHead>) -> bool {
         match head {
+            Ok(head) if head.id != self.journal => {
+                tracing::error!("the journal was given a new identity: this process ends, to be started anew");
+                return false;
+            }
             Ok(head) => {
                 metrics::gauge!("messenger_feed_lag_positions").set((head.last.0 - self.position.0).max(0) as f64);
                 self.gap_to = self.gap_to.max(head.last);
@@ -251,6 +261,7 @@ impl Sequencer {
             }
             Err(error) => tracing::warn!(?error, "the head of the journal cannot be read"),
         }
+        true
     }
 
     fn command(&mut self, command: Command) {

@@ -213,6 +213,7 @@ mod tests {
             metadata: None,
             resent: false,
             origin: 0,
+            trace: messenger_rpc::TraceParent::default(),
         }
     }
 

@@ -9,6 +9,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use messenger_bus::BusKey;
 use messenger_core::{ConversationId, MessageId, Position, Result, Timestamp, UserId, page::PageSize};
 use messenger_db::Location;
 
@@ -41,6 +42,13 @@ pub async fn open(location: &Location, connections_max: u32) -> Result<Arc<dyn S
 pub trait Store: Send + Sync + 'static {
     /// Which journal this is and how far it goes.
     async fn journal(&self) -> Result<JournalHead>;
+
+    /// What this journal's processes prove their publications to each other by.
+    async fn bus_key(&self) -> Result<BusKey>;
+
+    /// Makes it another journal: cursors and publications of before are refused from now on. For restored backups.
+    /// Processes that run on it end themselves.
+    async fn renew_identity(&self) -> Result<()>;
 
     /// Appends a batch in one commit: all of it is durable when this answers. `now` may fall; what is stored does not.
     ///

@@ -6,9 +6,11 @@ mod history;
 mod state;
 
 use async_trait::async_trait;
+use messenger_bus::BusKey;
 use messenger_core::{ConversationId, Id, MessageId, Position, Result, Timestamp, UserId, page::PageSize};
 use messenger_db::{Migration, open_postgres, postgres_options};
 use sqlx::PgPool;
+use tracing::instrument;
 use uuid::Uuid;
 
 use self::append::Writer;
@@ -59,30 +61,47 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
+    #[instrument(level = "debug", skip_all)]
     async fn journal(&self) -> Result<JournalHead> {
         feed::journal(&self.pool).await
     }
 
+    #[instrument(level = "debug", skip_all)]
+    async fn bus_key(&self) -> Result<BusKey> {
+        feed::bus_key(&self.pool).await
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn renew_identity(&self) -> Result<()> {
+        feed::renew_identity(&self.pool).await
+    }
+
+    #[instrument(level = "debug", skip_all)]
     async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended> {
         self.writer.append(&batch, now).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage> {
         feed::read_journal(&self.pool, after, limit).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn follow(&self, users: &[UserId]) -> Result<Followed> {
         feed::follow(&self.pool, users).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>> {
         state::find_p2p(&self.pool, pairs).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn missed(&self, user: UserId, after: Position) -> Result<Missed> {
         feed::missed(&self.pool, user, after).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn replay(
         &self,
         user: UserId,
@@ -93,10 +112,12 @@ impl Store for PostgresStore {
         feed::replay(&self.pool, user, after, excluded, limit).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn message(&self, user: UserId, conversation: ConversationId, message: MessageId) -> Result<Option<Message>> {
         history::message(&self.pool, user, conversation, message).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn history(
         &self,
         user: UserId,
@@ -107,6 +128,7 @@ impl Store for PostgresStore {
         history::history(&self.pool, user, conversation, from, rows).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn conversations(
         &self,
         user: UserId,
@@ -116,10 +138,12 @@ impl Store for PostgresStore {
         state::conversations(&self.pool, user, after, rows).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn states(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<ConversationState>> {
         state::states(&self.pool, user, conversations).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn read_positions(
         &self,
         user: UserId,
@@ -129,6 +153,7 @@ impl Store for PostgresStore {
         state::read_positions(&self.pool, user, conversation, users).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn mark_read(
         &self,
         user: UserId,

@@ -8,8 +8,10 @@ mod state;
 use std::path::Path;
 
 use async_trait::async_trait;
+use messenger_bus::BusKey;
 use messenger_core::{ConversationId, Id, MessageId, Position, Result, Timestamp, UserId, page::PageSize};
 use messenger_db::{Migration, SqlitePools, open_sqlite};
+use tracing::instrument;
 
 use super::Store;
 use crate::model::{
@@ -41,30 +43,47 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    #[instrument(level = "debug", skip_all)]
     async fn journal(&self) -> Result<JournalHead> {
         feed::journal(&self.pools.reader).await
     }
 
+    #[instrument(level = "debug", skip_all)]
+    async fn bus_key(&self) -> Result<BusKey> {
+        feed::bus_key(&self.pools.reader).await
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn renew_identity(&self) -> Result<()> {
+        feed::renew_identity(&self.pools.writer).await
+    }
+
+    #[instrument(level = "debug", skip_all)]
     async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended> {
         append::append(&self.pools.writer, batch, now).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage> {
         feed::read_journal(&self.pools.reader, after, limit).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn follow(&self, users: &[UserId]) -> Result<Followed> {
         feed::follow(&self.pools.reader, users).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>> {
         state::find_p2p(&self.pools.reader, pairs).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn missed(&self, user: UserId, after: Position) -> Result<Missed> {
         feed::missed(&self.pools.reader, user, after).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn replay(
         &self,
         user: UserId,
@@ -75,10 +94,12 @@ impl Store for SqliteStore {
         feed::replay(&self.pools.reader, user, after, excluded, limit).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn message(&self, user: UserId, conversation: ConversationId, message: MessageId) -> Result<Option<Message>> {
         history::message(&self.pools.reader, user, conversation, message).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn history(
         &self,
         user: UserId,
@@ -89,6 +110,7 @@ impl Store for SqliteStore {
         history::history(&self.pools.reader, user, conversation, from, rows).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn conversations(
         &self,
         user: UserId,
@@ -98,10 +120,12 @@ impl Store for SqliteStore {
         state::conversations(&self.pools.reader, user, after, rows).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn states(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<ConversationState>> {
         state::states(&self.pools.reader, user, conversations).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn read_positions(
         &self,
         user: UserId,
@@ -111,6 +135,7 @@ impl Store for SqliteStore {
         state::read_positions(&self.pools.reader, user, conversation, users).await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn mark_read(
         &self,
         user: UserId,

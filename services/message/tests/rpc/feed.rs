@@ -144,7 +144,7 @@ pub async fn read_positions_are_signalled(world: &World) {
     let group = Group::create(client, &[ann, bob]).await;
     group.send(client, ann, "1").await;
     let mut listener = Listener::of(client, &[ann]).await;
-    let request = MarkReadRequest { conversation_id: group.id.to_string(), up_to: Some(UpTo::Seq(1)) };
+    let request = MarkReadRequest { conversation_id: group.id.to_string(), up_to: Some(UpTo::Seq(1)), origin: 0 };
     for _ in 0..2 {
         let read = client.mark_read(request_as(bob, request.clone())).await.expect("marked").into_inner();
         assert_eq!((read.last_read_seq, read.unread_count), (1, 0));

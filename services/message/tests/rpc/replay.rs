@@ -1,6 +1,7 @@
 //! Replay and Subscribe: what was missed.
 
 use messenger_core::{Cursor, ErrorKind, JournalId, Position, UserId};
+use messenger_message::JournalCommand;
 use messenger_proto::message::v1::{ReplayRequest, ReplayResponse, SubscribeRequest, subscribe_response::Event};
 use messenger_rpc::{from_status, request_as};
 use tokio::time::timeout;
@@ -116,6 +117,26 @@ pub async fn foreign_cursors(world: &World) {
     ] {
         assert_eq!(first_page(client, ann, &cursor).await.expect_err(&cursor), kind);
     }
+}
+
+/// As after restoring a backup: whoever was further than it is told to begin anew.
+pub async fn a_new_identity_ends_old_cursors(world: &World) {
+    let mut before = world.process().await;
+    let ann: UserId = new_id();
+    let group = Group::create(&mut before.client, &[ann]).await;
+    let old = cursor(&mut before.client).await;
+    JournalCommand::NewIdentity(world.store_args()).run().await.expect("renewed");
+    timeout(PATIENCE, before.shutdown.token.cancelled()).await.expect("what runs on it ends itself");
+    assert!(before.shutdown.drain(PATIENCE).await);
+
+    let mut process = world.process().await;
+    let client = &mut process.client;
+    assert_eq!(first_page(client, ann, &old).await.expect_err("of before"), ErrorKind::ResyncRequired);
+    let new = cursor(client).await;
+    let (old, new) = (Cursor::decode(&old).expect("ours"), Cursor::decode(&new).expect("ours"));
+    assert!(old.journal != new.journal && old.position == new.position);
+    group.send(client, ann, "goes on").await;
+    assert_eq!(first_page(client, ann, &new.encode()).await.expect("a page").entries.len(), 1);
 }
 
 pub async fn subscribe_under_writes(world: &World) {

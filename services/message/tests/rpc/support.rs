@@ -1,9 +1,9 @@
 //! Message processes of one journal, and what clients do with them.
 
-use std::{env, str::FromStr as _, sync::Arc, time::Duration};
+use std::{env, path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
 
 use messenger_core::{Clock, ConversationId, Id, MessageId, SystemClock, UserId};
-use messenger_db::Location;
+use messenger_db::{Location, StoreArgs};
 use messenger_identity::{TokenRules, Verifier};
 use messenger_message::{BusLocation, Messages, Peers, build, open_bus, open_store};
 use messenger_proto::{
@@ -92,6 +92,13 @@ impl World {
         }
     }
 
+    pub fn store_args(&self) -> StoreArgs {
+        match self.location() {
+            Location::Sqlite(data_dir) => StoreArgs { database_url: None, data_dir },
+            Location::Postgres(url) => StoreArgs { database_url: Some(url), data_dir: PathBuf::new() },
+        }
+    }
+
     /// A process without a conversation service.
     pub async fn process(&self) -> Process {
         self.process_on(BusLocation::Local).await
@@ -108,7 +115,7 @@ impl World {
 
     pub async fn messages(&self, bus: BusLocation, conversation: RpcChannel, shutdown: &Shutdown) -> Messages {
         let store = open_store(&self.location()).await.expect("a store");
-        let bus = open_bus(&bus, store.journal().await.expect("a journal").id).expect("a bus");
+        let bus = open_bus(&bus, &*store).await.expect("a bus");
         let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
         build(store, bus, peers, Arc::new(SystemClock), shutdown).await.expect("the service")
     }
@@ -233,6 +240,7 @@ pub fn tagged(tag: u64, sender: UserId, draft: Draft) -> TaggedDraft {
         message_id: message_id.to_string(),
         resent: false,
         origin: 0,
+        traceparent: None,
     }
 }
 

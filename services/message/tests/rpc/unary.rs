@@ -39,7 +39,7 @@ pub async fn sends_and_reads(world: &World) {
     assert_eq!((page.messages, page.has_more), (vec![message], false));
 
     let up_to = Some(UpTo::MessageId(second.id.clone()));
-    let mark = MarkReadRequest { conversation_id: conversation_id.clone(), up_to };
+    let mark = MarkReadRequest { conversation_id: conversation_id.clone(), up_to, origin: 0 };
     client.mark_read(request_as(ann, mark)).await.expect("marked");
     let users = vec![ann.to_string(), bob.to_string()];
     let list = ListReadPositionsRequest { conversation_id: conversation_id.clone(), user_ids: users };
@@ -78,7 +78,7 @@ pub async fn strangers_learn_nothing(world: &World) {
     assert_eq!(kind(client.get_message(request_as(eve, get)).await), ErrorKind::NotFound);
     let list = ListMessagesRequest { conversation_id: conversation_id.clone(), ..ListMessagesRequest::default() };
     assert_eq!(kind(client.list_messages(request_as(eve, list)).await), ErrorKind::NotFound);
-    let mark = MarkReadRequest { conversation_id, up_to: Some(UpTo::Seq(1)) };
+    let mark = MarkReadRequest { conversation_id, up_to: Some(UpTo::Seq(1)), origin: 0 };
     assert_eq!(kind(client.mark_read(request_as(eve, mark)).await), ErrorKind::NotFound);
     // Without a conversation service nobody can be written to for the first time.
     let target = Some(messenger_proto::message::v1::draft::Target::ReceiverId(ann.to_string()));

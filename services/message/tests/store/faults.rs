@@ -1,8 +1,11 @@
 //! What happens when the database refuses or goes away.
 
+use std::sync::mpsc;
+
 use messenger_core::ErrorKind;
 use messenger_message::model::{Batch, ResolvedDraft};
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
+use tokio::sync::oneshot;
 
 use crate::support::{Place, Talk, append, at, group, journal, message_id, send, seqs, users};
 
@@ -68,6 +71,56 @@ pub async fn a_killed_session_is_unavailable_once(place: Place) {
     assert_eq!(send(&store, talk.draft(ann, "next")).await.expect("stored").message.seq, 1);
 }
 
+/// A process that stops (a debugger, a frozen virtual machine) while it holds the lock: the server ends its session, and
+/// the others go on before they give up waiting. Its batch is not stored, and it says so when it goes on.
+pub async fn a_frozen_writer_does_not_stop_the_others(place: Place) {
+    let other = place.open().await;
+    let [ann, bob] = users();
+    let talk = group(&other, &[ann, bob]).await;
+    let mut watcher = place.postgres().await;
+    let mut holder = place.postgres().await;
+    let mut row = holder.begin().await.expect("begins");
+    sqlx::query(HOLD).bind(ann.uuid()).execute(&mut *row).await.expect("held");
+    let batch = Batch { changes: vec![], drafts: vec![talk.draft(ann, "frozen")] };
+    let (freeze, frozen, thaw) = (oneshot::channel(), oneshot::channel(), mpsc::channel::<()>());
+    let thread = std::thread::spawn({
+        let (freeze, frozen, thaw) = (freeze.1, frozen.0, thaw.1);
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async move {
+                let store = place.open().await;
+                let appending = tokio::spawn(async move { store.append(batch, at(1)).await });
+                freeze.await.expect("told to");
+                frozen.send(()).expect("awaited");
+                thaw.recv().expect("told to");
+                appending.await.expect("answers")
+            })
+        }
+    });
+    waiting_session(&mut watcher).await;
+    freeze.0.send(()).expect("runs");
+    frozen.1.await.expect("stands still");
+    row.rollback().await.expect("released");
+    assert_eq!(send(&other, talk.draft(bob, "goes on")).await.expect("stored").message.seq, 1);
+    thaw.0.send(()).expect("stands still");
+    let answer = tokio::task::spawn_blocking(move || thread.join().expect("no panic")).await.expect("joined");
+    assert_eq!(answer.expect_err("its session was ended").kind(), ErrorKind::Unavailable);
+    assert_eq!(journal(&other).await.len(), 2);
+}
+
+const HOLD: &str = "UPDATE membership SET role = role WHERE user_id = $1";
+
+/// The session that waits for a lock.
+async fn waiting_session(watcher: &mut PgConnection) -> i32 {
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    loop {
+        match sqlx::query_scalar(waiting).fetch_optional(&mut *watcher).await.expect("reads") {
+            Some(pid) => break pid,
+            None => tokio::task::yield_now().await,
+        }
+    }
+}
+
 /// Killed after its rows were written, while it waits on one of them, before the commit.
 pub async fn a_session_killed_under_the_lock_stores_nothing(place: Place) {
     let (store, other) = (place.open().await, place.open().await);
@@ -76,21 +129,14 @@ pub async fn a_session_killed_under_the_lock_stores_nothing(place: Place) {
     let mut watcher = place.postgres().await;
     let mut holder = place.postgres().await;
     let mut row = holder.begin().await.expect("begins");
-    let hold = "UPDATE membership SET role = role WHERE user_id = $1";
-    sqlx::query(hold).bind(ann.uuid()).execute(&mut *row).await.expect("held");
+    sqlx::query(HOLD).bind(ann.uuid()).execute(&mut *row).await.expect("held");
     let draft = talk.keyed(ann, "a", "k");
     let batch = Batch { changes: vec![], drafts: vec![draft.clone()] };
     let appending = tokio::spawn({
         let store = store.clone();
         async move { store.append(batch, at(1)).await }
     });
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let pid: i32 = loop {
-        match sqlx::query_scalar(waiting).fetch_optional(&mut watcher).await.expect("reads") {
-            Some(pid) => break pid,
-            None => tokio::task::yield_now().await,
-        }
-    };
+    let pid = waiting_session(&mut watcher).await;
     sqlx::query("SELECT pg_terminate_backend($1, 5000)").bind(pid).execute(&mut watcher).await.expect("killed");
     let error = appending.await.expect("answers").expect_err("the session is gone");
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -160,6 +160,7 @@ impl Talk {
             metadata: None,
             resent: false,
             origin: 0,
+            trace: messenger_rpc::TraceParent::default(),
         }
     }
 

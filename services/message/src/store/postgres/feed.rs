@@ -1,5 +1,6 @@
 //! The journal read: in full, for one user, and who is to hear what.
 
+use messenger_bus::BusKey;
 use messenger_core::{ConversationId, JournalId, Position, Result, UserId};
 use messenger_db::error;
 use sqlx::PgPool;
@@ -16,6 +17,22 @@ const JOURNAL: &str = "SELECT identity, last_position FROM journal WHERE id = 1"
 pub(super) async fn journal(pool: &PgPool) -> Result<JournalHead> {
     let (identity, last): (Uuid, i64) = sqlx::query_as(JOURNAL).fetch_one(pool).await.map_err(error)?;
     Ok(JournalHead { id: JournalId(identity), last: Position(last) })
+}
+
+const BUS_KEY: &str = "SELECT bus_key FROM journal WHERE id = 1";
+
+pub(super) async fn bus_key(pool: &PgPool) -> Result<BusKey> {
+    let secret: Vec<u8> = sqlx::query_scalar(BUS_KEY).fetch_one(pool).await.map_err(error)?;
+    Ok(BusKey::new(&secret))
+}
+
+const RENEW_IDENTITY: &str = "
+UPDATE journal SET identity = gen_random_uuid(), bus_key = uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
+WHERE id = 1";
+
+pub(super) async fn renew_identity(pool: &PgPool) -> Result<()> {
+    sqlx::query(RENEW_IDENTITY).execute(pool).await.map_err(error)?;
+    Ok(())
 }
 
 /// `position + 0` names the index that is in the order of the journal.

@@ -1,5 +1,6 @@
 //! The journal read: in full, for one user, and who is to hear what.
 
+use messenger_bus::BusKey;
 use messenger_core::{ConversationId, JournalId, Position, Result, UserId};
 use messenger_db::error;
 use sqlx::SqlitePool;
@@ -16,6 +17,21 @@ const JOURNAL: &str = "SELECT identity, last_position FROM journal WHERE id = 1"
 pub(super) async fn journal(pool: &SqlitePool) -> Result<JournalHead> {
     let (identity, last): (Uuid, i64) = sqlx::query_as(JOURNAL).fetch_one(pool).await.map_err(error)?;
     Ok(JournalHead { id: JournalId(identity), last: Position(last) })
+}
+
+const BUS_KEY: &str = "SELECT bus_key FROM journal WHERE id = 1";
+
+pub(super) async fn bus_key(pool: &SqlitePool) -> Result<BusKey> {
+    let secret: Vec<u8> = sqlx::query_scalar(BUS_KEY).fetch_one(pool).await.map_err(error)?;
+    Ok(BusKey::new(&secret))
+}
+
+const RENEW_IDENTITY: &str = "
+UPDATE journal SET identity = randomblob(16), bus_key = randomblob(32) WHERE id = 1";
+
+pub(super) async fn renew_identity(pool: &SqlitePool) -> Result<()> {
+    sqlx::query(RENEW_IDENTITY).execute(pool).await.map_err(error)?;
+    Ok(())
 }
 
 const READ_JOURNAL: &str = "
