@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    proxies::Network,
     services::Services,
     session::limits::SendRates,
     transport::{FRAME_BYTES_MAX, Rhythm, origin_entry},
@@ -69,6 +70,10 @@ pub struct GatewayConfig {
     /// Origins of pages that may connect, separated by commas, beside our own.
     #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin_entry)]
     pub allowed_origins: Vec<String>,
+    /// Balancers that are believed when they name their client in `X-Forwarded-For`: addresses and networks like
+    /// 10.0.0.0/8, separated by commas.
+    #[arg(long, env = "MESSENGER_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<Network>,
     /// Let everybody send, log in and register as often as they like: for benchmarks.
     #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]
     pub no_rate_limits: bool,
@@ -255,6 +260,8 @@ impl fmt::Display for GatewayConfig {
         writeln!(f, "gateway-name = {}", self.gateway_name)?;
         writeln!(f, "drain-delay = {:?}", self.drain_delay())?;
         writeln!(f, "allowed-origins = {}", self.allowed_origins.join(","))?;
+        let proxies: Vec<String> = self.trusted_proxies.iter().map(Network::to_string).collect();
+        writeln!(f, "trusted-proxies = {}", proxies.join(","))?;
         writeln!(f, "no-rate-limits = {}", self.no_rate_limits)?;
         writeln!(f, "sends-per-user = {}", self.sends_per_user)?;
         writeln!(f, "send-burst-per-user = {}", self.send_burst_per_user)?;

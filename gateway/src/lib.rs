@@ -8,6 +8,7 @@ pub mod config;
 pub mod objects;
 pub mod page;
 mod peer;
+mod proxies;
 pub mod rest;
 pub mod server;
 pub mod services;

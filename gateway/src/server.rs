@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{Gateway, router};
+use crate::{Gateway, proxies, router};
 
 /// From the first byte to the end of a request's head, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -53,6 +53,7 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), E
             () = &mut ending => break,
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let peer = Peer { address: peer, gateway: Arc::clone(&gateway) };
         let (router, closing) = (router.clone(), closing.clone());
         connections.spawn(async move {
             answer(stream, peer, router, closing).await;
@@ -93,10 +94,17 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(TAKEN_WITHIN));
 }
 
+/// Who is connected, and the gateway that knows whom it may speak for.
+struct Peer {
+    address: SocketAddr,
+    gateway: Arc<Gateway>,
+}
+
 /// Answers the requests of one connection; when the server is closing the one that runs is the last.
-async fn answer(stream: TcpStream, peer: SocketAddr, router: Router, closing: CancellationToken) {
+async fn answer(stream: TcpStream, peer: Peer, router: Router, closing: CancellationToken) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let client = proxies::client(peer.address, request.headers(), &peer.gateway.config.trusted_proxies);
+        request.extensions_mut().insert(ConnectInfo(client));
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
