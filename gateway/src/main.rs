@@ -2,28 +2,6 @@
 
 use std::process::ExitCode;
 
-use messenger_core::Error;
-use messenger_gateway::{config::Config, run};
-
-/// What an operator has to put right.
-const EXIT_SETTINGS: u8 = 2;
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    match start().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("messenger-gateway: {}", error.message());
-            ExitCode::from(EXIT_SETTINGS)
-        }
-    }
-}
-
-async fn start() -> Result<(), Error> {
-    let config = Config::read()?;
-    if config.print_config {
-        print!("{config}");
-        return Ok(());
-    }
-    run(config).await
+fn main() -> ExitCode {
+    messenger_telemetry::main("messenger-gateway", messenger_gateway::run)
 }
