@@ -12,10 +12,10 @@ use messenger_core::Error;
 use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
-use tracing::{Level, Subscriber};
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer,
-    filter::{LevelFilter, filter_fn},
+    Layer,
+    filter::{FilterFn, LevelFilter, Targets, filter_fn},
     fmt,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -27,6 +27,8 @@ use crate::repeats::Repeats;
 pub const LOG_FILTER_DEFAULT: &str = "info,sqlx=warn,h2=warn,hyper=warn";
 
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
+/// Spans; of events less.
+const TRACED_MAX: LevelFilter = LevelFilter::DEBUG;
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Together with what a process takes to drain it is less than 10 s.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,7 +38,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct TelemetryConfig {
     /// The name in traces, for example `messenger-auth`; `OTEL_SERVICE_NAME` wins.
     pub service_name: &'static str,
-    /// As `tracing_subscriber::EnvFilter` reads it.
+    /// A level, or levels by target, separated by commas.
     pub log_filter: String,
 }
 
@@ -52,14 +54,17 @@ pub struct Guard {
 /// # Errors
 /// VALIDATION_FAILED for a filter or an endpoint that cannot be used; INTERNAL when called twice.
 pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
-    let filter = EnvFilter::try_new(&config.log_filter)
+    let filter: Targets = config
+        .log_filter
+        .parse()
         .map_err(|error| Error::invalid("MESSENGER_LOG", format!("is not a log filter: {error}")))?;
     let is_exporting = ENDPOINTS.into_iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
     let traces = if is_exporting { Some(exporting(config.service_name)?) } else { None };
     let repeats = Repeats::default();
     tracing_subscriber::registry()
-        .with(log_layer(&repeats).with_filter(filter))
+        .with(log_layer(&repeats).with_filter(filter.clone()))
         .with(traces.as_ref().map(trace_layer))
+        .with(either(filter, is_exporting))
         .try_init()
         .map_err(Error::internal)?;
     repeats.report();
@@ -84,12 +89,24 @@ fn trace_layer<S>(traces: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let ours = filter_fn(|metadata| {
-        let level_max = if metadata.is_span() { Level::DEBUG } else { Level::INFO };
-        *metadata.level() <= level_max && metadata.target().starts_with("messenger")
-    });
-    let ours = ours.with_max_level_hint(LevelFilter::DEBUG);
+    let ours = filter_fn(is_traced).with_max_level_hint(TRACED_MAX);
     tracing_opentelemetry::layer().with_tracer(traces.tracer("messenger")).with_location(false).with_filter(ours)
+}
+
+fn is_traced(metadata: &Metadata<'_>) -> bool {
+    let level_max = if metadata.is_span() { TRACED_MAX } else { LevelFilter::INFO };
+    *metadata.level() <= level_max && metadata.target().starts_with("messenger")
+}
+
+/// What is logged or traced, in front of both. Libraries ask whether something is enabled and then say nothing: with
+/// the layers' own filters alone, each remembers its answer until the next event of that thread, and refuses that.
+fn either(log: Targets, is_exporting: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
+    let logged_max = log.iter().map(|(_, level)| level).chain(log.default_level()).max().unwrap_or(LevelFilter::OFF);
+    let level_max = if is_exporting { logged_max.max(TRACED_MAX) } else { logged_max };
+    filter_fn(move |metadata: &Metadata<'_>| {
+        log.would_enable(metadata.target(), metadata.level()) || (is_exporting && is_traced(metadata))
+    })
+    .with_max_level_hint(level_max)
 }
 
 /// Batches are sent by a thread of their own through a blocking client: the exporters on the runtime can deadlock it.
