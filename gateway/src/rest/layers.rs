@@ -51,7 +51,8 @@ pub(super) async fn observe(State(gateway): State<Arc<Gateway>>, request: Reques
         ("route", route),
         ("status", response.status().as_u16().to_string()),
     ];
-    metrics::histogram!("messenger_http_request_seconds", &labels).record(gateway.clock.now().since(began).as_secs_f64());
+    metrics::histogram!("messenger_http_request_seconds", &labels)
+        .record(gateway.clock.now().since(began).as_secs_f64());
     finish(&mut response, &request_id);
     response
 }

@@ -1,7 +1,12 @@
 //! Hashing of passwords (argon2id, 19 MiB and about 15 ms each), bounded so that a flood of logins takes neither the
 //! memory nor the cores of the rest.
 
-use std::{fmt, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    thread::available_parallelism,
+    time::{Duration, Instant},
+};
 
 use argon2::{
     Argon2, PasswordHasher as _, PasswordVerifier as _,
@@ -80,7 +85,11 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let admission = self.admit().await?;
+        let began = Instant::now();
+        let admission = self.admit().await.inspect_err(|_| {
+            metrics::counter!("messenger_password_hashes_refused_total").increment(1);
+        })?;
+        metrics::histogram!("messenger_password_wait_seconds").record(began.elapsed());
         let hashing = spawn_blocking(move || {
             // Held until the hash is done, also when nobody waits for it any more.
             let _admission = admission;

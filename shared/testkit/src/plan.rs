@@ -108,12 +108,14 @@ pub struct Settings {
     pub edge: Vec<&'static str>,
     /// For those that hold auth.
     pub auth: Vec<&'static str>,
+    /// Variables, for all.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Without rate limits, so that a test goes as fast as it can.
 impl Default for Settings {
     fn default() -> Self {
-        Self { edge: vec!["--no-rate-limits"], auth: Vec::new() }
+        Self { edge: vec!["--no-rate-limits"], auth: Vec::new(), environment: Vec::new() }
     }
 }
 
@@ -134,7 +136,8 @@ impl Plan {
         ];
         arguments.extend(database_url.map(|url| format!("--database-url={url}")));
         arguments.extend(settings.edge.into_iter().chain(settings.auth).map(str::to_owned));
-        let launch = Launch { binary: Part::Standalone.binary(), arguments };
+        let environment = settings.environment;
+        let launch = Launch { binary: Part::Standalone.binary(), arguments, environment };
         Ok(Self {
             launches: [(Part::Standalone.nth(0), launch)].into(),
             edges: vec![edge],
@@ -168,7 +171,8 @@ impl Plan {
             for (number, address) in addresses.iter().enumerate() {
                 let mut arguments: Vec<String> = Vec::clone(&arguments);
                 arguments.extend([format!("--listen={address}"), secret.clone()]);
-                launches.insert(part.nth(number), Launch { binary: part.binary(), arguments });
+                let environment = settings.environment.clone();
+                launches.insert(part.nth(number), Launch { binary: part.binary(), arguments, environment });
             }
         }
         let grpc = [("auth", auth), ("conversation", conversation), ("message", message)].into();

@@ -24,6 +24,8 @@ pub struct Launch {
     pub binary: &'static str,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Variables beside PATH.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running process.
@@ -71,6 +73,7 @@ impl Process {
             .args(&launch.arguments)
             .env_clear()
             .envs(std::env::vars().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE"))
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

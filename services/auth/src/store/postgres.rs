@@ -5,6 +5,7 @@ use messenger_core::{Error, ErrorKind, Result, SessionId, Timestamp, UserId};
 use messenger_db::{error, run, violates};
 use messenger_identity::Revocation;
 use sqlx::{PgConnection, PgPool, query, query_as, query_scalar};
+use tracing::instrument;
 use uuid::Uuid;
 
 use super::{
@@ -32,6 +33,7 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
+    #[instrument(level = "debug", skip_all)]
     async fn agree_on_keys(&self, offered: Keys, now: Timestamp) -> Result<Keys> {
         query(
             "INSERT INTO signing_key (kid, private_key, is_active, created_at) VALUES ($1, $2, TRUE, $3) \
@@ -56,6 +58,7 @@ impl Store for PostgresStore {
         keys(rows, secret)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn register(&self, account: Account, words: Vec<String>, session: NewSession) -> Result<()> {
         let pool = self.pool.clone();
         run(async move {
@@ -68,6 +71,7 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn account_by_email(&self, email: &Email) -> Result<Option<Account>> {
         let row: Option<AccountRow> = query_as(
             "SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE email = $1",
@@ -79,6 +83,7 @@ impl Store for PostgresStore {
         Ok(row.map(account))
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn account(&self, id: UserId) -> Result<Option<Account>> {
         let row: Option<AccountRow> =
             query_as("SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE id = $1")
@@ -89,6 +94,7 @@ impl Store for PostgresStore {
         Ok(row.map(account))
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
         let rows: Vec<UserRow> =
@@ -100,6 +106,7 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(user).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
         query_scalar(
             "SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 ORDER BY word LIMIT 1",
@@ -112,6 +119,7 @@ impl Store for PostgresStore {
         .map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn search(&self, range: &WordRange, after: (&str, UserId), rows_max: i64) -> Result<Vec<User>> {
         let rows: Vec<UserRow> = query_as(
             "SELECT a.id, a.email, a.full_name, a.designation, a.created_at \
@@ -131,6 +139,7 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(user).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn update_profile(&self, id: UserId, change: ProfileChange) -> Result<User> {
         let pool = self.pool.clone();
         run(async move {
@@ -155,6 +164,7 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn change_password(&self, change: PasswordChange, now: Timestamp) -> Result<bool> {
         let pool = self.pool.clone();
         run(async move {
@@ -178,6 +188,7 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn begin_session(&self, session: NewSession, password_hash: &str) -> Result<bool> {
         let (pool, password_hash) = (self.pool.clone(), password_hash.to_owned());
         run(async move {
@@ -187,6 +198,7 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn refresh_state(&self, id: SessionId, generation: i64) -> Result<Option<RefreshState>> {
         let row: Option<RefreshRow> = query_as(
             "SELECT s.user_id, s.generation, s.token_digest, u.used_at, s.expires_at, s.ended_at IS NOT NULL \
@@ -200,6 +212,7 @@ impl Store for PostgresStore {
         row.map(refresh_state).transpose()
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn rotate(&self, rotation: Rotation) -> Result<bool> {
         let pool = self.pool.clone();
         run(async move {
@@ -225,6 +238,7 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn sessions(&self, user_id: UserId, now: Timestamp, rows_max: i64) -> Result<Vec<Session>> {
         let rows: Vec<SessionRow> = query_as(
             "SELECT id, created_at, last_used_at, user_agent FROM session \
@@ -239,6 +253,7 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(session).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn end_session(&self, user_id: UserId, id: SessionId, now: Timestamp) -> Result<bool> {
         let pool = self.pool.clone();
         run(async move {
@@ -267,6 +282,7 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn end_sessions(&self, user_id: UserId, now: Timestamp) -> Result<()> {
         let pool = self.pool.clone();
         run(async move {
@@ -278,10 +294,12 @@ impl Store for PostgresStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn revocation_head(&self) -> Result<i64> {
         query_scalar("SELECT last_number FROM revocation_head").fetch_one(&self.pool).await.map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn revocations(&self, after_number: i64, since: Timestamp, rows_max: i64) -> Result<Vec<Revocation>> {
         let rows: Vec<RevocationRow> = query_as(
             "SELECT number, user_id, session_id, except_session_id, revoked_at FROM revocation \
@@ -296,6 +314,7 @@ impl Store for PostgresStore {
         Ok(rows.into_iter().map(revocation).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn purge(&self, expired_before: Timestamp, revoked_before: Timestamp) -> Result<()> {
         query(
             "DELETE FROM session WHERE id IN ( \

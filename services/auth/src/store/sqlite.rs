@@ -5,6 +5,7 @@ use messenger_core::{Error, ErrorKind, Result, SessionId, Timestamp, UserId};
 use messenger_db::{SqlitePools, error, run, violates};
 use messenger_identity::Revocation;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
+use tracing::instrument;
 
 use super::{
     AccountRow, KeyRow, RefreshRow, RevocationRow, SessionRow, Store, UserRow, account, keys, refresh_state,
@@ -31,6 +32,7 @@ impl SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    #[instrument(level = "debug", skip_all)]
     async fn agree_on_keys(&self, offered: Keys, now: Timestamp) -> Result<Keys> {
         query(
             "INSERT INTO signing_key (kid, private_key, is_active, created_at) VALUES ($1, $2, TRUE, $3) \
@@ -56,6 +58,7 @@ impl Store for SqliteStore {
         keys(rows, secret)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn register(&self, account: Account, words: Vec<String>, session: NewSession) -> Result<()> {
         let writer = self.pools.writer.clone();
         run(async move {
@@ -68,6 +71,7 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn account_by_email(&self, email: &Email) -> Result<Option<Account>> {
         let row: Option<AccountRow> = query_as(
             "SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE email = $1",
@@ -79,6 +83,7 @@ impl Store for SqliteStore {
         Ok(row.map(account))
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn account(&self, id: UserId) -> Result<Option<Account>> {
         let row: Option<AccountRow> =
             query_as("SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE id = $1")
@@ -89,6 +94,7 @@ impl Store for SqliteStore {
         Ok(row.map(account))
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>> {
         let ids: Vec<String> = ids.iter().map(|id| id.uuid().simple().to_string()).collect();
         let rows: Vec<UserRow> = query_as(
@@ -102,6 +108,7 @@ impl Store for SqliteStore {
         Ok(rows.into_iter().map(user).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
         query_scalar(
             "SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 ORDER BY word LIMIT 1",
@@ -114,6 +121,7 @@ impl Store for SqliteStore {
         .map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn search(&self, range: &WordRange, after: (&str, UserId), rows_max: i64) -> Result<Vec<User>> {
         let rows: Vec<UserRow> = query_as(
             "SELECT a.id, a.email, a.full_name, a.designation, a.created_at \
@@ -133,6 +141,7 @@ impl Store for SqliteStore {
         Ok(rows.into_iter().map(user).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn update_profile(&self, id: UserId, change: ProfileChange) -> Result<User> {
         let writer = self.pools.writer.clone();
         run(async move {
@@ -157,6 +166,7 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn change_password(&self, change: PasswordChange, now: Timestamp) -> Result<bool> {
         let writer = self.pools.writer.clone();
         run(async move {
@@ -180,6 +190,7 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn begin_session(&self, session: NewSession, password_hash: &str) -> Result<bool> {
         let (writer, password_hash) = (self.pools.writer.clone(), password_hash.to_owned());
         run(async move {
@@ -189,6 +200,7 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn refresh_state(&self, id: SessionId, generation: i64) -> Result<Option<RefreshState>> {
         let row: Option<RefreshRow> = query_as(
             "SELECT s.user_id, s.generation, s.token_digest, u.used_at, s.expires_at, s.ended_at IS NOT NULL \
@@ -202,6 +214,7 @@ impl Store for SqliteStore {
         row.map(refresh_state).transpose()
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn rotate(&self, rotation: Rotation) -> Result<bool> {
         let writer = self.pools.writer.clone();
         run(async move {
@@ -230,6 +243,7 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn sessions(&self, user_id: UserId, now: Timestamp, rows_max: i64) -> Result<Vec<Session>> {
         let rows: Vec<SessionRow> = query_as(
             "SELECT id, created_at, last_used_at, user_agent FROM session \
@@ -244,6 +258,7 @@ impl Store for SqliteStore {
         Ok(rows.into_iter().map(session).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn end_session(&self, user_id: UserId, id: SessionId, now: Timestamp) -> Result<bool> {
         let writer = self.pools.writer.clone();
         run(async move {
@@ -272,6 +287,7 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn end_sessions(&self, user_id: UserId, now: Timestamp) -> Result<()> {
         let writer = self.pools.writer.clone();
         run(async move {
@@ -283,10 +299,12 @@ impl Store for SqliteStore {
         .await
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn revocation_head(&self) -> Result<i64> {
         query_scalar("SELECT last_number FROM revocation_head").fetch_one(&self.pools.reader).await.map_err(error)
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn revocations(&self, after_number: i64, since: Timestamp, rows_max: i64) -> Result<Vec<Revocation>> {
         let rows: Vec<RevocationRow> = query_as(
             "SELECT number, user_id, session_id, except_session_id, revoked_at FROM revocation \
@@ -301,6 +319,7 @@ impl Store for SqliteStore {
         Ok(rows.into_iter().map(revocation).collect())
     }
 
+    #[instrument(level = "debug", skip_all)]
     async fn purge(&self, expired_before: Timestamp, revoked_before: Timestamp) -> Result<()> {
         query(
             "DELETE FROM session WHERE id IN ( \
