@@ -35,7 +35,7 @@ use messenger_proto::{
 use messenger_rpc::{Check, RpcChannel, Served, ServerAuth, Sockets, keys};
 use messenger_telemetry::Shutdown;
 
-use self::store::Store;
+use self::store::{CONTEXT, Store};
 pub use self::{
     batch::EntryBatch,
     command::JournalCommand,
@@ -43,8 +43,6 @@ pub use self::{
     messages::Messages,
 };
 
-/// The schema of this context.
-const CONTEXT: &str = "message";
 const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 
 /// Services this one asks.

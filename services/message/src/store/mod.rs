@@ -20,7 +20,7 @@ use crate::model::{
 };
 
 /// The context's name: of its schema, and of its file.
-const CONTEXT: &str = "message";
+pub(crate) const CONTEXT: &str = "message";
 
 /// Opens the store where the process keeps its data; `connections_max` bounds the pool on PostgreSQL.
 ///
