@@ -135,3 +135,58 @@ impl fmt::Display for Config {
         writeln!(f, "log = {}", self.process.log)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, env, fs, path::Path};
+
+    use clap::{Command, CommandFactory as _};
+
+    use super::*;
+
+    /// Of every binary: what `--help` says is what the document says. `MESSENGER_WRITE_DOCS=1` writes it anew.
+    #[test]
+    fn every_setting_is_documented() {
+        let binaries = [
+            ("messenger", CommandLine::command()),
+            ("gateway", messenger_gateway::Config::command()),
+            ("auth", messenger_auth::Config::command()),
+            ("conversation", messenger_conversation::Config::command()),
+            ("message", messenger_message::Config::command()),
+        ];
+        let document = document(&binaries);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/settings.md");
+        if env::var_os("MESSENGER_WRITE_DOCS").is_some() {
+            fs::write(&path, &document).expect("the document can be written");
+        }
+        let written = fs::read_to_string(&path).expect("docs/settings.md");
+        assert_eq!(written, document, "docs/settings.md is old: MESSENGER_WRITE_DOCS=1 cargo test");
+    }
+
+    fn document(binaries: &[(&str, Command)]) -> String {
+        let mut rows: BTreeMap<[String; 4], Vec<&str>> = BTreeMap::new();
+        for (binary, command) in binaries {
+            for setting in command.get_arguments() {
+                let Some(flag) = setting.get_long().filter(|flag| !["help", "version"].contains(flag)) else {
+                    continue;
+                };
+                let variable = setting.get_env().map_or("", |name| name.to_str().unwrap_or_default());
+                let default = setting.get_default_values().iter().map(|value| value.to_string_lossy());
+                let says = setting.get_help().map(ToString::to_string).unwrap_or_default();
+                let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+                let row = [format!("`--{flag}`"), code(variable), code(&default.collect::<String>()), says];
+                rows.entry(row).or_default().push(binary);
+            }
+        }
+        let mut text =
+            "# Settings\n\nEach is a flag or an environment variable; the flag wins. `--print-config` shows \
+                        those in force, `--help` lists those of a binary. The last column names the binaries: \
+                        `messenger`, and `messenger-` before the others.\n\n\
+                        | flag | variable | default | what it is | of |\n|---|---|---|---|---|\n"
+                .to_owned();
+        for (row, binaries) in rows {
+            text += &format!("| {} | {} |\n", row.join(" | "), binaries.join(", "));
+        }
+        text
+    }
+}
