@@ -62,7 +62,10 @@ async fn a_burst_keeps_its_order(world: World) -> anyhow::Result<()> {
     }
     for n in 1..=BURST {
         let received = next_about_message(&mut receiver).await?;
-        ensure!(received.data["content"] == n.to_string() && received.data["seq"] == n, "{n}: {received:?}");
+        ensure!(
+            received.data["content"].as_str() == Some(&*n.to_string()) && received.data["seq"] == n,
+            "{n}: {received:?}"
+        );
     }
     for n in 1..=BURST {
         let sent = next_about_message(&mut sender).await?;
