@@ -8,6 +8,7 @@ mod faults;
 mod foreign;
 mod groups;
 mod identity;
+mod operations;
 mod reading;
 mod resume;
 mod startup;
