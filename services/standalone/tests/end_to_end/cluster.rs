@@ -1,8 +1,16 @@
 //! Several of everything on one PostgreSQL, with either bus: nobody can tell.
 
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
 use anyhow::ensure;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use messenger_testkit::client::Place;
 use messenger_testkit::{Bus, Cluster, Part, Shape, Size, TestClient, User, Wire};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::{next_about_message, next_content};
 
@@ -167,5 +175,70 @@ async fn a_gateway_dies(mut cluster: Cluster) -> anyhow::Result<()> {
         ensure!(next_content(&mut receiver).await? == "3");
         cluster.restart(Part::Gateway.nth(0)).await?;
     }
+    Ok(())
+}
+
+const STORM_USERS: usize = 100;
+const STORM_CONNECTIONS_PER_USER: usize = 20;
+/// Clients one test process opens or closes at the same time.
+const STORM_AT_ONCE: usize = 2_000;
+
+/// As clients do: who is told that too many come at once tries again a second later.
+async fn come_back(edge: SocketAddr, user: &User, place: Place) -> anyhow::Result<TestClient> {
+    loop {
+        match TestClient::resume(edge, Wire::SocketIo, user, place.clone()).await {
+            Err(error) if ["503", r#""retryable":true"#].iter().any(|sign| error.to_string().contains(sign)) => {
+                sleep(Duration::from_secs(1)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A gateway is replaced while it has 2,000 clients: all come to the other one and miss nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_2000_clients_is_replaced() -> anyhow::Result<()> {
+    let mut cluster = Cluster::start(Shape::Many(Size::each(2), Bus::Redis)).await?;
+    let ann = cluster.api().register("ann").await?;
+    let registered = (0..STORM_USERS).map(|n| {
+        let api = cluster.api();
+        async move { api.register(&format!("user-{n}")).await }
+    });
+    let users: Vec<User> = stream::iter(registered).buffer_unordered(2).try_collect().await?;
+    let (old, new) = (cluster.edges()[0], cluster.edges()[1]);
+    let connecting = users.iter().flat_map(|user| std::iter::repeat_n(user, STORM_CONNECTIONS_PER_USER));
+    let connecting =
+        connecting.map(|user| async move { anyhow::Ok((user, TestClient::connect(old, Wire::SocketIo, user).await?)) });
+    let clients: Vec<_> = stream::iter(connecting).buffer_unordered(50).try_collect().await?;
+
+    let mut sender = connect(&cluster, 1, Wire::Plain, &ann).await?;
+    let begun = Instant::now();
+    let coming_back = clients.into_iter().map(|(user, mut client)| async move {
+        // Some are told before the message is sent, some after.
+        client.closed().await?;
+        let mut events = Vec::new();
+        while let Ok(event) = client.next().await {
+            events.push(event.name);
+        }
+        ensure!(events.contains(&"server_draining".to_owned()), "{events:?}");
+        let mut client = come_back(new, user, client.place()).await?;
+        ensure!(client.recovered());
+        if !events.contains(&"new_message".to_owned()) {
+            let missed = client.until("new_message").await?;
+            ensure!(missed["content"] == "while you were away", "{missed}");
+        }
+        anyhow::Ok(())
+    });
+    let back = async { stream::iter(coming_back).buffer_unordered(STORM_AT_ONCE).try_collect::<Vec<_>>().await };
+    let (ended, back, sent) = tokio::join!(cluster.terminate(Part::Gateway.nth(0)), back, async {
+        for user in &users {
+            let draft = json!({ "receiverId": user.id, "content": "while you were away" });
+            sender.request("send_message", draft).await?;
+        }
+        anyhow::Ok(())
+    });
+    sent?;
+    println!("{} clients were back and had caught up after {:?}", back?.len(), begun.elapsed());
+    ensure!(ended? == Some(0));
     Ok(())
 }
