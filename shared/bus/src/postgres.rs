@@ -14,7 +14,7 @@ use sqlx::{
 };
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +100,8 @@ impl<B: Batch> PostgresBus<B> {
 
     /// Ends when probes stop coming back.
     async fn silence(&self) {
-        let mut ticks = interval(PROBE_EVERY);
+        // The first after a while: a session has to have the time to be opened.
+        let mut ticks = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
