@@ -174,11 +174,10 @@ impl<'a> Check<'a> {
             }
             Line::Other { position } => self.rises(&mut last, position, witness.client),
             Line::Wrong { what } => self.verdict.breach(Breach::Wrong, || format!("client {}: {what}", witness.client)),
-            Line::Refused { .. }
-            | Line::Connected { .. }
-            | Line::Gone { .. }
-            | Line::Ask { .. }
-            | Line::Done { .. } => {}
+            Line::Refused { n, code } => {
+                told.sent.entry(n).or_default().is_refused = matches!(code.as_str(), "FORBIDDEN" | "NOT_FOUND");
+            }
+            Line::Connected { .. } | Line::Gone { .. } | Line::Ask { .. } | Line::Done { .. } => {}
         })?;
         Ok(told)
     }
