@@ -79,7 +79,7 @@ impl Config {
     /// What connects this process with others.
     ///
     /// # Errors
-    /// As [`Config::location`].
+    /// As [`StoreArgs::location`].
     pub fn bus(&self) -> Result<BusLocation> {
         Ok(match (self.redis_url.as_deref(), self.store.location()?) {
             (Some(url), _) if !url.is_empty() => BusLocation::Redis(url.to_owned()),
