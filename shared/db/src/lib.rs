@@ -1,7 +1,7 @@
 //! Opens, tunes and migrates the store of one context on PostgreSQL or SQLite, and sorts driver errors.
 //!
 //! No database future may be dropped: sqlx 0.9 leaves a session inside a transaction when `begin` is cancelled, and the
-//! next acknowledged write is lost. Transactions go through [`run`]; the pools throw away a session that breaks the rule.
+//! next acknowledged write is lost. Transactions go through [`run()`]; the pools throw away a session that breaks the rule.
 
 mod error;
 mod location;
