@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    ops::Range,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -14,6 +15,7 @@ use tokio::{
     process::{Child, Command},
     sync::watch,
 };
+use uuid::Uuid;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
 
@@ -131,10 +133,18 @@ impl Process {
     }
 }
 
+/// Below the ports the kernel gives to connecting sockets: a client that calls a process that is being restarted would
+/// otherwise now and then be given the very port it calls, and be connected with itself.
+const PORTS: Range<u16> = 10_240..32_000;
+
 /// An address nobody listens on now.
 ///
 /// # Errors
 /// When no port is free.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    // Tests run side by side, each in a process of its own: they begin to look at different places.
+    let begin = usize::from(Uuid::new_v4().as_fields().1) % PORTS.len();
+    let mut ports = PORTS.skip(begin).chain(PORTS.take(begin));
+    let listener = ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).context("no port is free")?;
+    Ok(listener.local_addr()?)
 }
