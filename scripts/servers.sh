@@ -2,8 +2,9 @@
 # Sets MESSENGER_TEST_POSTGRES_URL, MESSENGER_TEST_REDIS_URL and postgres_pid.
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-# PostgreSQL refuses to run as root.
-as_postgres() { if [ "$(id -u)" = 0 ]; then setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; else "$@"; fi; }
+# PostgreSQL refuses to run as root. Words before a command and no function, so that `&` gives the pid of the server itself.
+as_postgres=()
+if [ "$(id -u)" = 0 ]; then as_postgres=(setpriv --reuid=postgres --regid=postgres --clear-groups); fi
 postgres_bin() { find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1; }
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
@@ -17,10 +18,14 @@ install_missing() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
+# INT is PostgreSQL's fast shutdown. What does not stop within 10 s is ended, for nothing may keep the caller waiting.
 stop_servers() {
   local pid
   for pid in ${server_pids[@]+"${server_pids[@]}"}; do kill -INT "$pid" 2>/dev/null || true; done
-  wait 2>/dev/null || true
+  for pid in ${server_pids[@]+"${server_pids[@]}"}; do
+    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null && sleep 0.1 || break; done
+    kill -KILL "$pid" 2>/dev/null && echo "server $pid did not stop and was ended" >&2 || true
+  done
   rm -rf "$servers_folder"
 }
 
@@ -35,9 +40,9 @@ start_servers() {
   bin=$(postgres_bin) postgres_port=$(free_port) redis_port=$(free_port)
   mkdir "$servers_folder/postgres"
   if [ "$(id -u)" = 0 ]; then chmod 755 "$servers_folder" && chown postgres "$servers_folder/postgres"; fi
-  (cd / && as_postgres "$bin/initdb" -D "$servers_folder/postgres/data" -A trust -U postgres -E UTF8 --locale=C) \
+  (cd / && ${as_postgres[@]+"${as_postgres[@]}"} "$bin/initdb" -D "$servers_folder/postgres/data" -A trust -U postgres -E UTF8 --locale=C) \
     >"$servers_folder/initdb.log"
-  as_postgres "$bin/postgres" -D "$servers_folder/postgres/data" -p "$postgres_port" -k "$servers_folder/postgres" \
+  ${as_postgres[@]+"${as_postgres[@]}"} "$bin/postgres" -D "$servers_folder/postgres/data" -p "$postgres_port" -k "$servers_folder/postgres" \
     -c listen_addresses=127.0.0.1 -c max_connections=500 >"$servers_folder/postgres.log" 2>&1 &
   postgres_pid=$!
   redis-server --port "$redis_port" --bind 127.0.0.1 --save "" --appendonly no --dir "$servers_folder" \

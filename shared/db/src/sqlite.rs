@@ -7,6 +7,7 @@ use sqlx::{
     SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::time::Instant;
 
 use crate::{
     Migration,
@@ -14,6 +15,9 @@ use crate::{
 };
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// `SQLITE_BUSY`.
+const BUSY: &str = "5";
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const READERS_MAX: u32 = 4;
 
@@ -41,10 +45,24 @@ pub async fn open_sqlite(file: &Path, migrations: &[Migration]) -> Result<Sqlite
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true);
-    let writer = pool(1).connect_with(options.clone()).await.map_err(|error| unusable(file, error))?;
+    let writer = connect(&options).await.map_err(|error| unusable(file, error))?;
     migrate(&writer, file, migrations).await?;
     let reader = pool(READERS_MAX).connect_lazy_with(options.create_if_missing(false).read_only(true));
     Ok(SqlitePools { writer, reader })
+}
+
+/// SQLite does not wait for the lock that turns a new file to WAL, whatever the busy time-out: of two processes that make
+/// one file at once, one is refused.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
+    let give_up = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool(1).connect_with(options.clone()).await {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(BUSY) && Instant::now() < give_up => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Connections live as long as the process: opening one costs far more than keeping it.
