@@ -18,10 +18,12 @@ install_missing() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
 }
 
-# INT is PostgreSQL's fast shutdown. What does not stop within 10 s is ended, for nothing may keep the caller waiting.
+# QUIT is PostgreSQL's immediate shutdown: its data go too. What does not stop within 10 s is ended, for nothing may keep
+# the caller waiting.
 stop_servers() {
   local pid
-  for pid in ${server_pids[@]+"${server_pids[@]}"}; do kill -INT "$pid" 2>/dev/null || true; done
+  kill -QUIT "$postgres_pid" 2>/dev/null || true
+  for pid in ${server_pids[@]+"${server_pids[@]}"}; do kill -TERM "$pid" 2>/dev/null || true; done
   for pid in ${server_pids[@]+"${server_pids[@]}"}; do
     for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null && sleep 0.1 || break; done
     kill -KILL "$pid" 2>/dev/null && echo "server $pid did not stop and was ended" >&2 || true
