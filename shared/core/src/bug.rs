@@ -5,6 +5,9 @@
 #[cfg(all(feature = "seeded-bugs", not(debug_assertions)))]
 compile_error!("seeded bugs are for debug builds only");
 
+/// Whether this build can have any.
+pub const IS_SEEDABLE: bool = cfg!(feature = "seeded-bugs");
+
 /// The environment variable that names the one bug a process has.
 pub const SEEDED_BUG: &str = "MESSENGER_SEEDED_BUG";
 
