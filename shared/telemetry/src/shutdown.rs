@@ -1,6 +1,14 @@
 //! An orderly end: everybody is told, everybody is waited for, but not for ever.
 
-use std::{future::Future, process, time::Duration};
+use std::{
+    error::Error as _,
+    future::Future,
+    process,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use messenger_core::{Error, ErrorKind};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -20,6 +28,8 @@ pub struct Shutdown {
     pub token: CancellationToken,
     /// Knows the tasks that have not ended.
     pub tracker: TaskTracker,
+    /// Which vital task ended by itself, and why.
+    broken: Arc<OnceLock<String>>,
 }
 
 impl Shutdown {
@@ -35,6 +45,32 @@ impl Shutdown {
         F: Future<Output: Send> + Send + 'static,
     {
         self.tracker.spawn(task.in_current_span())
+    }
+
+    /// Starts a task the process is nothing without. Should it end before it is time, fail or panic, it is time for
+    /// everybody, and [`Self::outcome`] says so: the process is to be started anew.
+    pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        let (shutdown, running) = (self.clone(), self.spawn(task));
+        self.spawn(async move {
+            let cause = match running.await {
+                Ok(Ok(())) if shutdown.token.is_cancelled() => return,
+                Ok(Ok(())) => "by itself".to_owned(),
+                Ok(Err(error)) => error.source().map_or_else(|| error.message().to_owned(), ToString::to_string),
+                Err(panic) => panic.to_string(),
+            };
+            tracing::error!(task = name, cause, "a task the process is nothing without has ended");
+            // The first one is why the others end.
+            let _ = shutdown.broken.set(format!("{name} has ended: {cause}"));
+            shutdown.token.cancel();
+        });
+    }
+
+    /// How it ended, once it has.
+    ///
+    /// # Errors
+    /// INTERNAL, naming the vital task that ended by itself.
+    pub fn outcome(&self) -> Result<(), Error> {
+        self.broken.get().map_or(Ok(()), |broken| Err(Error::new(ErrorKind::Internal, broken.clone())))
     }
 
     /// Begins the end at SIGTERM or SIGINT; the process ends at once at a second one.
@@ -107,6 +143,26 @@ mod tests {
         let task = shutdown.spawn(async move { token.cancelled().await });
         assert!(shutdown.drain(Duration::from_secs(5)).await);
         assert!(task.is_finished());
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_on_without_a_vital_task() {
+        let ended = async |task: fn(CancellationToken) -> Result<(), Error>| {
+            let shutdown = Shutdown::new();
+            let token = shutdown.token.clone();
+            shutdown.spawn_vital("the feed", async move { task(token) });
+            assert!(shutdown.drained(Duration::from_secs(5)).await);
+            shutdown.outcome().map_err(|error| error.message().to_owned())
+        };
+        assert_eq!(ended(|_| Ok(())).await, Err("the feed has ended: by itself".to_owned()));
+        assert_eq!(ended(|_| Err(Error::internal("why"))).await, Err("the feed has ended: why".to_owned()));
+        let panicked = ended(|_| panic!("why")).await.expect_err("broken");
+        assert!(panicked.starts_with("the feed has ended: ") && panicked.contains("panicked"), "{panicked}");
+        let told_to = |token: CancellationToken| {
+            token.cancel();
+            Ok(())
+        };
+        assert_eq!(ended(told_to).await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
