@@ -21,6 +21,22 @@ use messenger_core::{Error, SystemClock};
 use messenger_identity::Verifier;
 use messenger_telemetry::{Shutdown, install_metrics};
 
+/// What strangers' bytes are read by, for the fuzz targets: no interface for anybody else.
+#[doc(hidden)]
+pub mod wire {
+    pub use crate::{
+        session::{Command, Pid},
+        transport::{
+            socketio::{
+                engine::{Packet as EnginePacket, SEPARATOR, join, packets},
+                packet::{Body, Event, Packet},
+                posts::Posts,
+            },
+            websocket::Envelope,
+        },
+    };
+}
+
 pub use self::{
     config::{Config, GatewayConfig},
     server::serve,

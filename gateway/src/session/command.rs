@@ -18,13 +18,14 @@ use crate::objects::{ReadPositionObject, time};
 pub(super) const COMMANDS: [&str; 4] = ["send_message", "mark_read", "sync", "refresh_token"];
 
 /// Text that is borrowed from the frame unless it has escapes in it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize)]
+/// What is to be sent, and where to.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SendMessage<'a> {
+pub struct SendMessage<'a> {
     #[serde(borrow)]
     receiver_id: Option<Text<'a>>,
     group_id: Option<Text<'a>>,
@@ -35,23 +36,26 @@ struct SendMessage<'a> {
     metadata: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
+/// Up to where a conversation was read.
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct MarkRead<'a> {
+pub struct MarkRead<'a> {
     #[serde(borrow)]
     conversation_id: Text<'a>,
     message_id: Option<Text<'a>>,
     seq: Option<i64>,
 }
 
-#[derive(Deserialize)]
-struct Sync<'a> {
+/// Where to replay from.
+#[derive(Debug, Deserialize)]
+pub struct Sync<'a> {
     #[serde(borrow)]
     cursor: Text<'a>,
 }
 
-#[derive(Deserialize)]
-struct RefreshToken<'a> {
+/// The token to go on with.
+#[derive(Debug, Deserialize)]
+pub struct RefreshToken<'a> {
     #[serde(borrow)]
     token: Text<'a>,
 }
@@ -62,25 +66,54 @@ struct Refreshed {
     expires_at: Timestamp,
 }
 
-impl Session {
-    /// Carries out one event; an error is the answer.
-    pub(super) fn command(&mut self, event: &str, data: Option<&RawValue>, request: &Request) -> Result<(), Error> {
+/// An event of a client, read as far as no session is needed. Borrows from the frame.
+#[derive(Debug)]
+pub enum Command<'a> {
+    /// `send_message`
+    SendMessage(SendMessage<'a>),
+    /// `mark_read`
+    MarkRead(MarkRead<'a>),
+    /// `sync`
+    Sync(Sync<'a>),
+    /// `refresh_token`
+    RefreshToken(RefreshToken<'a>),
+}
+
+impl<'a> Command<'a> {
+    /// Reads the data of an event.
+    ///
+    /// # Errors
+    /// UNKNOWN_EVENT, VALIDATION_FAILED when the data is no object or has a field of another type.
+    pub fn decode(event: &str, data: Option<&'a RawValue>) -> Result<Self, Error> {
         match event {
-            "send_message" => self.send_message(data, request),
-            "mark_read" => self.mark_read(&decode(data)?, request),
-            "sync" => self.sync(&decode::<Sync<'_>>(data)?.cursor.0, request),
-            "refresh_token" => self.refresh_token(&decode::<RefreshToken<'_>>(data)?.token.0, request),
+            "send_message" => decode(data).map(Self::SendMessage),
+            "mark_read" => decode(data).map(Self::MarkRead),
+            "sync" => decode(data).map(Self::Sync),
+            "refresh_token" => decode(data).map(Self::RefreshToken),
             _ => Err(Error::new(ErrorKind::UnknownEvent, "no such event")),
         }
     }
+}
 
-    fn send_message(&mut self, data: Option<&RawValue>, request: &Request) -> Result<(), Error> {
-        let asked: SendMessage<'_> = decode(data)?;
+impl Session {
+    /// Carries out one event; an error is the answer.
+    pub(super) fn command(&mut self, event: &str, data: Option<&RawValue>, request: &Request) -> Result<(), Error> {
+        match Command::decode(event, data)? {
+            Command::SendMessage(asked) => {
+                let weight = 1 + data.map_or(0, |data| data.get().len() / 1024);
+                self.send_message(&asked, weight, request)
+            }
+            Command::MarkRead(asked) => self.mark_read(&asked, request),
+            Command::Sync(asked) => self.sync(&asked.cursor.0, request),
+            Command::RefreshToken(asked) => self.refresh_token(&asked.token.0, request),
+        }
+    }
+
+    fn send_message(&mut self, asked: &SendMessage<'_>, weight: usize, request: &Request) -> Result<(), Error> {
         // An error names the send it belongs to, unless the name itself is the error.
         let client_message_id = asked.client_message_id.as_ref().map(|id| ClientMessageId::new(&id.0)).transpose()?;
         let request = request.clone().with_client_message_id(client_message_id.as_ref().map(ClientMessageId::as_str));
-        let weight = 1 + data.map_or(0, |data| data.get().len() / 1024);
-        let sent = self.target(&asked).and_then(|target| draft(&asked, target)).and_then(|draft| {
+        let sent = self.target(asked).and_then(|target| draft(asked, target)).and_then(|draft| {
             let message_id = MessageId::new(self.gateway.clock.now());
             if self.connection.is_leaving() {
                 return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));

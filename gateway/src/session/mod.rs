@@ -35,13 +35,14 @@ use tokio::time::Sleep;
 
 use self::{connection::Connection, hub::Seat, limits::Flood, replay::Replay, reply::Request};
 pub use self::{
+    command::Command,
     frame::{Frame, ReplyTo, WireFormat},
     gateway::{Gateway, Parts},
     handshake::{Connected, Handshake, Resume},
     hub::Hub,
     limits::Limits,
     outbound::{CloseReason, Outbound},
-    pid::ResumeKey,
+    pid::{Pid, ResumeKey},
     pipe::Pipe,
 };
 

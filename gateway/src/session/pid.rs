@@ -25,7 +25,8 @@ impl ResumeKey {
     }
 
     /// The opaque text of a pid.
-    pub(super) fn sign(&self, pid: &Pid) -> String {
+    #[must_use]
+    pub fn sign(&self, pid: &Pid) -> String {
         let mut bytes = [0; PID_BYTES];
         let (claim, tag) = bytes.split_at_mut(CLAIM_BYTES);
         claim.copy_from_slice(&pid.claim());
@@ -34,7 +35,8 @@ impl ResumeKey {
     }
 
     /// Reads the opaque text; none when it is not ours.
-    pub(super) fn read(&self, text: &str) -> Option<Pid> {
+    #[must_use]
+    pub fn read(&self, text: &str) -> Option<Pid> {
         let mut bytes = [0; PID_BYTES];
         let decoded = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         let (claim, tag) = bytes.split_at(CLAIM_BYTES);
@@ -47,6 +49,7 @@ impl ResumeKey {
 /// What a pid says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pid {
+    /// Whose it is.
     pub user_id: UserId,
     /// Where the connection began: what a client without an offset goes on from.
     pub start: Cursor,

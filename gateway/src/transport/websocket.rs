@@ -161,17 +161,24 @@ impl Connection<Plain> {
 
 /// A frame of the client.
 #[derive(Debug, Deserialize)]
-struct Envelope<'a> {
+pub struct Envelope<'a> {
+    /// The event's name.
     #[serde(borrow)]
-    event: Cow<'a, str>,
+    pub event: Cow<'a, str>,
+    /// What it says.
     #[serde(borrow, default)]
-    data: Option<&'a RawValue>,
+    pub data: Option<&'a RawValue>,
+    /// What the client wants its answer marked with: a JSON string or number.
     #[serde(borrow, default)]
-    id: Option<&'a RawValue>,
+    pub id: Option<&'a RawValue>,
 }
 
 impl<'a> Envelope<'a> {
-    fn decode(text: &'a str) -> Result<Self, Error> {
+    /// Reads one text frame.
+    ///
+    /// # Errors
+    /// MALFORMED_FRAME when it is no object with an event, or has an id that is long or no string or number.
+    pub fn decode(text: &'a str) -> Result<Self, Error> {
         // serde would also read a struct from an array.
         if !text.trim_ascii_start().starts_with('{') {
             return Err(malformed("a frame is a JSON object"));

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: messenger_telemetry::Allocator = messenger_telemetry::Allocator;
+
 fn main() -> ExitCode {
     messenger_telemetry::main("messenger-conversation", messenger_conversation::run)
 }

@@ -8,6 +8,9 @@ use std::process::ExitCode;
 
 use crate::config::CommandLine;
 
+#[global_allocator]
+static ALLOCATOR: messenger_telemetry::Allocator = messenger_telemetry::Allocator;
+
 fn main() -> ExitCode {
     messenger_telemetry::main("messenger", CommandLine::run)
 }

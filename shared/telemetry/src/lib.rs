@@ -10,5 +10,5 @@ mod shutdown;
 pub use init::{Guard, LOG_FILTER_DEFAULT, TelemetryConfig, init};
 pub use metrics::{PrometheusHandle, install_metrics};
 pub use operations::Operations;
-pub use process::{ProcessArgs, Settings, main};
+pub use process::{Allocator, ProcessArgs, Settings, main};
 pub use shutdown::Shutdown;

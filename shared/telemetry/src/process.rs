@@ -7,9 +7,8 @@ use tokio::runtime;
 
 use crate::{TelemetryConfig, init};
 
-/// Of every binary: Cargo.toml says why.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// Of every binary (Cargo.toml says why), named in its `main.rs`: a library does not choose for whoever links it.
+pub use mimalloc::MiMalloc as Allocator;
 
 /// It broke.
 const EXIT_BROKEN: u8 = 1;

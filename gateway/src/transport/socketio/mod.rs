@@ -1,12 +1,12 @@
 //! Socket.IO protocol 5 over Engine.IO 4, as stock clients of version 4 speak it: websocket, long polling, and the
 //! upgrade from one to the other. Namespace `/` only, text only.
 
-mod engine;
+pub(crate) mod engine;
 mod engines;
 mod http;
-mod packet;
+pub(crate) mod packet;
 pub(super) mod polling;
-pub(super) mod posts;
+pub(crate) mod posts;
 mod upgrade;
 
 use std::{net::IpAddr, sync::Arc};

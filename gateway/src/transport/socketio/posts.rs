@@ -38,9 +38,13 @@ impl Posts {
     pub fn answer(&mut self) {
         self.0.iter_mut().for_each(Post::answer);
     }
+}
 
-    /// The next packet.
-    pub fn next(&mut self) -> Option<Utf8Bytes> {
+/// The packets, one after the other.
+impl Iterator for Posts {
+    type Item = Utf8Bytes;
+
+    fn next(&mut self) -> Option<Utf8Bytes> {
         loop {
             let packet = self.0.front_mut()?.next();
             if packet.is_some() {
