@@ -2,12 +2,14 @@
 
 mod changes;
 mod drafts;
+mod refusal;
 
 use messenger_core::{Position, Timestamp};
 
 pub use self::{
     changes::{AppliedChanges, ChangeFacts, Changed, Departure, Head, Membership, apply_changes},
     drafts::{DraftFacts, NumberedDrafts, Sent, StoredBefore, number_drafts},
+    refusal::Refusal,
 };
 
 /// What the lock gave out.

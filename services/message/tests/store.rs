@@ -62,6 +62,8 @@ contract!(
     faults::a_taken_message_id_is_a_repeat,
     writers::rights_hold_between_two_writers,
     writers::numbers_hold_between_two_writers,
+    writers::a_refused_draft_stays_refused_wherever_it_comes_late,
+    writers::refusals_are_kept_for_an_hour,
 );
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use messenger_core::{
-    ClientMessageId, ConversationId, ConversationType, Error, ErrorKind, MessageId, Position, Role, UserId,
+    Bug, ClientMessageId, ConversationId, ConversationType, Error, ErrorKind, MessageId, Position, Role, UserId,
+    is_seeded,
 };
 
-use super::Numbering;
+use super::{Numbering, Refusal};
 use crate::{
     model::{Digest, DraftOutcome, Entry, Fact, Message, ResolvedDraft, StoredMessage},
     policy::may_post,
@@ -21,6 +22,8 @@ pub struct DraftFacts {
     pub role: Option<Role>,
     /// The message stored under its client message id, or, if asked for, under its message id.
     pub stored: Option<StoredBefore>,
+    /// How it was refused before, when it was sent to another process too.
+    pub refused: Option<Refusal>,
     /// The conversation of the message it answers, if that is stored.
     pub answers_in: Option<ConversationId>,
 }
@@ -45,6 +48,8 @@ pub struct NumberedDrafts {
     pub heads: HashMap<ConversationId, (i64, Position)>,
     /// The last seq each sender sent, and so has read.
     pub reads: HashMap<(ConversationId, UserId), i64>,
+    /// Refusals of drafts sent before: another process may still hold them, and must not store them later.
+    pub refused: Vec<(MessageId, Refusal)>,
 }
 
 /// A message to store.
@@ -108,8 +113,18 @@ impl<'a> State<'a> {
             let stored = StoredBefore { message: sent.message.clone(), digest: sent.digest };
             return repeat(draft, &digest, stored, Some(sent.conversation_type));
         }
-        let (conversation_type, last_seq) = may_send(draft, &facts)?;
-        self.check_answered(draft, facts.answers_in)?;
+        if let Some(refusal) = facts.refused {
+            return Err(refusal.into());
+        }
+        let (conversation_type, last_seq) = match self.check(draft, &facts) {
+            Ok(allowed) => allowed,
+            Err(refusal) => {
+                if draft.resent {
+                    self.out.refused.push((draft.message_id, refusal));
+                }
+                return Err(refusal.into());
+            }
+        };
         let message = self.number(draft, last_seq);
         self.remember(
             draft,
@@ -122,13 +137,15 @@ impl<'a> State<'a> {
         by_key.or_else(|| self.by_id.get(&draft.message_id)).map(|&index| &self.out.sent[index])
     }
 
-    /// The answered message may be in this very batch.
-    fn check_answered(&self, draft: &ResolvedDraft, answers_in: Option<ConversationId>) -> Result<(), Error> {
-        let Some(answered) = draft.reply_to_id else { return Ok(()) };
+    /// The kind and the last seq of the conversation, if the draft may be stored.
+    fn check(&self, draft: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Refusal> {
+        let allowed = may_send(draft, facts)?;
+        let Some(answered) = draft.reply_to_id else { return Ok(allowed) };
+        // The answered message may be in this very batch.
         let sent = self.by_id.get(&answered).map(|&index| self.out.sent[index].message.conversation_id);
-        match answers_in.or(sent) {
-            Some(conversation) if conversation == draft.conversation_id => Ok(()),
-            _ => Err(Error::invalid("replyToId", "must be a message of the same conversation")),
+        match facts.answers_in.or(sent) {
+            Some(conversation) if conversation == draft.conversation_id => Ok(allowed),
+            _ => Err(Refusal::AnswersElsewhere),
         }
     }
 
@@ -144,7 +161,7 @@ impl<'a> State<'a> {
             sender_id: draft.sender_id,
             content: draft.content.clone(),
             created_at: self.numbering.created_at,
-            client_message_id: draft.client_message_id.clone(),
+            client_message_id: draft.client_message_id.clone().filter(|_| !is_seeded(Bug::IdempotencyInMemory)),
             reply_to_id: draft.reply_to_id,
             metadata: draft.metadata.clone(),
         }
@@ -178,15 +195,15 @@ fn repeat(
     }
 }
 
-fn may_send(draft: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Error> {
+fn may_send(draft: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Refusal> {
     let (Some((conversation_type, is_restricted, last_seq)), Some(role)) = (facts.conversation, facts.role) else {
-        return Err(Error::not_found("no such conversation"));
+        return Err(Refusal::NoConversation);
     };
     if draft.group_only && conversation_type == ConversationType::P2p {
-        return Err(Error::not_found("no such conversation"));
+        return Err(Refusal::NoConversation);
     }
     if !may_post(role, is_restricted) {
-        return Err(Error::forbidden("Only admins can post messages here"));
+        return Err(Refusal::AdminsOnly);
     }
     Ok((conversation_type, last_seq))
 }
@@ -285,6 +302,17 @@ mod tests {
         let foreign = ResolvedDraft { sender_id: id(3), ..draft(1, "a") };
         let facts = DraftFacts { stored, ..group(Some(Role::Member), false) };
         assert_eq!(kinds(&number(&[foreign], vec![facts])), [Err(ErrorKind::IdempotencyKeyReused)]);
+    }
+
+    #[test]
+    fn a_refusal_of_a_draft_sent_before_is_for_good() {
+        let resent = ResolvedDraft { resent: true, ..draft(1, "a") };
+        let numbered = number(&[resent.clone(), draft(2, "b")], vec![group(None, false); 2]);
+        assert_eq!(numbered.refused, [(id(1), Refusal::NoConversation)]);
+        let refused = DraftFacts { refused: Some(Refusal::AdminsOnly), ..group(Some(Role::Admin), false) };
+        let numbered = number(&[draft(1, "a"), resent], vec![refused; 2]);
+        assert_eq!(kinds(&numbered), [Err(ErrorKind::Forbidden), Err(ErrorKind::Forbidden)]);
+        assert_eq!((numbered.sent.len(), numbered.refused.len()), (0, 0), "it is recorded already");
     }
 
     #[test]

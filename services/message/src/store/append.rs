@@ -1,15 +1,18 @@
 //! The one way a batch is written, whatever the engine: facts, decision, rows, all under the lock its caller holds.
 //! Rows the database refuses are found by halves, inside the same transaction, so that their neighbours are stored.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use messenger_core::{Error, Position, Timestamp, UserId};
+use messenger_core::{Error, MessageId, Position, Timestamp, UserId};
 use sqlx::postgres::PgDatabaseError;
 use uuid::Uuid;
 
 use crate::{
     model::{Appended, Batch, ChangeSet, DraftOutcome, Effect, Entry, ResolvedDraft},
     sequence::{
-        AppliedChanges, ChangeFacts, Changed, DraftFacts, NumberedDrafts, Numbering, Sent, apply_changes, number_drafts,
+        AppliedChanges, ChangeFacts, Changed, DraftFacts, NumberedDrafts, Numbering, Refusal, Sent, apply_changes,
+        number_drafts,
     },
 };
 
@@ -20,12 +23,42 @@ pub(super) trait JournalTx: Send {
     async fn change_facts(&mut self, sets: &[ChangeSet]) -> Result<ChangeFacts, sqlx::Error>;
     /// Stores what the sets come to.
     async fn write_changes(&mut self, changes: &AppliedChanges) -> Result<(), sqlx::Error>;
-    /// The facts of each draft; its message id is looked up when it was sent before, or for all with `any_id`.
-    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], any_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error>;
+    /// The facts of each draft; its message id is looked up when it was sent before, or for all with `by_id`.
+    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], by_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error>;
     /// Stores what the drafts come to.
     async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error>;
+    /// Records refusals for good, and forgets the oldest ones.
+    async fn write_refusals(&mut self, refused: &[(MessageId, Refusal)], now: Timestamp) -> Result<(), sqlx::Error>;
     /// Runs a statement without arguments.
     async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error>;
+}
+
+/// What the lock gave out.
+pub(super) struct Locked {
+    /// The last of the positions reserved.
+    pub(super) last: Position,
+    /// When everything of this commit is created.
+    pub(super) created_at: Timestamp,
+    /// Whether refusals are recorded that a draft may come late for.
+    pub(super) has_refusals: bool,
+}
+
+impl Locked {
+    /// From the columns of the lock's row.
+    pub(super) fn new((last, created_at, refused_at): (i64, i64, Option<i64>)) -> Self {
+        let created_at = Timestamp::from_micros(created_at);
+        let has_refusals = refused_at.is_some_and(|at| at >= forgotten_before(created_at));
+        Self { last: Position(last), created_at, has_refusals }
+    }
+}
+
+/// How long refusals of drafts that were sent before are kept. A process that stands still for longer than its health
+/// checks allow is ended, not continued; while any refusal is kept, each draft costs two look-ups more.
+const REFUSALS_KEPT: Duration = Duration::from_secs(3_600);
+
+/// In microseconds: what was refused before is not looked for any more.
+pub(super) fn forgotten_before(now: Timestamp) -> i64 {
+    now.as_micros().saturating_sub(REFUSALS_KEPT.as_micros() as i64)
 }
 
 /// Why a batch was not appended.
@@ -103,23 +136,26 @@ pub(super) fn positions(batch: &Batch) -> i64 {
     i64::try_from(changes + batch.drafts.len()).expect("a batch fits in memory")
 }
 
-/// Writes a batch under the lock; `last` and `created_at` are what the lock gave out. The caller commits.
+/// Writes a batch under the lock. The caller commits; when this says false there is nothing to make durable.
 pub(super) async fn write(
     tx: &mut dyn JournalTx,
     batch: &Batch,
-    last: Position,
-    created_at: Timestamp,
+    locked: Locked,
     mode: Mode,
-) -> Result<Appended, sqlx::Error> {
+) -> Result<(Appended, bool), sqlx::Error> {
+    let Locked { last, created_at, has_refusals } = locked;
     let previous = Position(last.0 - positions(batch));
     let mut numbering = Numbering { position: previous, created_at };
     let part = Part { changes: &batch.changes, drafts: &batch.drafts };
     let written = match mode {
-        Mode::Whole => part.write(tx, &mut numbering, false).await?,
+        Mode::Whole => part.write(tx, &mut numbering, has_refusals).await?,
         Mode::Apart => part.write_apart(tx, &mut numbering).await?,
     };
-    let Written { entries, changes, drafts } = written;
-    Ok(Appended { previous, last, entries, changes, drafts })
+    let Written { entries, changes, drafts, has_refused } = written;
+    let is_changed = has_refused || !entries.is_empty();
+    // Otherwise no position is used up.
+    let last = if is_changed { last } else { previous };
+    Ok((Appended { previous, last, entries, changes, drafts }, is_changed))
 }
 
 #[derive(Default)]
@@ -127,6 +163,8 @@ struct Written {
     entries: Vec<Entry>,
     changes: Vec<Result<i64, Error>>,
     drafts: Vec<DraftOutcome>,
+    /// Whether refusals were recorded.
+    has_refused: bool,
 }
 
 impl Written {
@@ -134,6 +172,7 @@ impl Written {
         self.entries.extend(next.entries);
         self.changes.extend(next.changes);
         self.drafts.extend(next.drafts);
+        self.has_refused |= next.has_refused;
         self
     }
 }
@@ -150,7 +189,7 @@ impl<'a> Part<'a> {
         self,
         tx: &mut dyn JournalTx,
         numbering: &mut Numbering,
-        any_id: bool,
+        by_id: bool,
     ) -> Result<Written, sqlx::Error> {
         let mut written = Written::default();
         if !self.changes.is_empty() {
@@ -163,10 +202,14 @@ impl<'a> Part<'a> {
             written.changes = applied.outcomes;
         }
         if !self.drafts.is_empty() {
-            let facts = tx.draft_facts(self.drafts, any_id).await?;
+            let facts = tx.draft_facts(self.drafts, by_id).await?;
             let numbered = number_drafts(self.drafts, facts, numbering);
             if !numbered.sent.is_empty() {
                 tx.write_drafts(&numbered, numbering.created_at).await?;
+            }
+            if !numbered.refused.is_empty() {
+                tx.write_refusals(&numbered.refused, numbering.created_at).await?;
+                written.has_refused = true;
             }
             written.entries.extend(numbered.sent.iter().map(Sent::entry));
             written.drafts = numbered.outcomes;

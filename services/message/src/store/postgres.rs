@@ -1,6 +1,7 @@
 //! The store on PostgreSQL.
 
 mod append;
+mod bugs;
 mod feed;
 mod history;
 mod state;
@@ -20,11 +21,18 @@ use crate::model::{
     ReadPosition, ReadState, ReadUpTo, ReplayPage,
 };
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "journal",
-    sql: include_str!("../../../../migrations/message/postgres/0001_journal.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "journal",
+        sql: include_str!("../../../../migrations/message/postgres/0001_journal.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "refusals",
+        sql: include_str!("../../../../migrations/message/postgres/0002_refusals.sql"),
+    },
+];
 
 /// Every statement of this context looks rows up by key: one plan does for all arguments, made once, and none may read a
 /// whole table, not even one that was made when the table was small. Nothing is worth compiling.

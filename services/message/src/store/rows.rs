@@ -14,7 +14,7 @@ use crate::{
         ConversationState, Entry, Fact, Followed, HistoryPage, JournalPage, Message, Missed, MissedMessages,
         ReadPosition, ReadState, ReplayPage,
     },
-    sequence::{DraftFacts, Head, Membership, StoredBefore},
+    sequence::{DraftFacts, Head, Membership, Refusal, StoredBefore},
 };
 
 /// A message, or nothing where an outer join found none (all columns are null then).
@@ -269,9 +269,10 @@ pub(super) fn membership(columns: MembershipColumns) -> Result<((ConversationId,
     Ok(((ConversationId::from_uuid(conversation), UserId::from_uuid(user)), membership))
 }
 
-/// Kind, restricted and last seq of the conversation; role; id of the message stored before; conversation of the
-/// message answered. In the order of the drafts.
-pub(super) type DraftColumns = (Option<i16>, Option<bool>, Option<i64>, Option<i16>, Option<Uuid>, Option<Uuid>);
+/// Kind, restricted and last seq of the conversation; role; id of the message stored before; why it was refused
+/// before; conversation of the message answered. In the order of the drafts.
+pub(super) type DraftColumns =
+    (Option<i16>, Option<bool>, Option<i64>, Option<i16>, Option<Uuid>, Option<i16>, Option<Uuid>);
 
 /// The ids of messages stored before.
 pub(super) fn stored_ids(rows: &[DraftColumns]) -> Vec<Uuid> {
@@ -296,7 +297,7 @@ pub(super) fn draft_facts(rows: Vec<DraftColumns>, stored: Vec<StoredRow>) -> Re
         }
     }
     let mut facts = Vec::with_capacity(rows.len());
-    for (code, is_restricted, last_seq, role, stored, answers_in) in rows {
+    for (code, is_restricted, last_seq, role, stored, refused, answers_in) in rows {
         let conversation_type = code.map(ConversationType::from_code).transpose().map_err(decode)?;
         let conversation = match (conversation_type, is_restricted, last_seq) {
             (Some(conversation_type), Some(is_restricted), Some(last_seq)) => {
@@ -308,6 +309,7 @@ pub(super) fn draft_facts(rows: Vec<DraftColumns>, stored: Vec<StoredRow>) -> Re
             conversation,
             role: role.map(Role::from_code).transpose().map_err(decode)?,
             stored: stored.and_then(|id| found.get(&id).cloned()),
+            refused: refused.map(Refusal::from_code).transpose().map_err(decode)?,
             answers_in: answers_in.map(ConversationId::from_uuid),
         });
     }

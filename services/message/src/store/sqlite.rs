@@ -19,11 +19,18 @@ use crate::model::{
     ReadPosition, ReadState, ReadUpTo, ReplayPage,
 };
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "journal",
-    sql: include_str!("../../../../migrations/message/sqlite/0001_journal.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "journal",
+        sql: include_str!("../../../../migrations/message/sqlite/0001_journal.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "refusals",
+        sql: include_str!("../../../../migrations/message/sqlite/0002_refusals.sql"),
+    },
+];
 
 /// The store on SQLite.
 #[derive(Debug)]

@@ -142,6 +142,61 @@ pub async fn numbers_hold_between_two_writers(place: Place) {
     assert_eq!(messages, 40 * 4 + 2 * 40);
 }
 
+/// One process stands still with drafts that nobody will answer; they are sent to another one and refused there. When
+/// the first goes on, the rights have come back.
+pub async fn a_refused_draft_stays_refused_wherever_it_comes_late(place: Place) {
+    let (frozen, other) = (place.open().await, place.open().await);
+    let [ann, bob, eve] = users();
+    let mut talk = group(&other, &[ann, bob]).await;
+    let elsewhere = group(&other, &[eve]).await;
+    let question = elsewhere.draft(eve, "?");
+    let answer = ResolvedDraft { reply_to_id: Some(question.message_id), ..elsewhere.draft(eve, "early") };
+    let held = vec![talk.keyed(bob, "while restricted", "k"), talk.draft(eve, "not yet here"), answer];
+
+    append(&other, vec![talk.restrict(true)], vec![]).await;
+    let mut resent: Vec<_> = held.iter().map(|draft| ResolvedDraft { resent: true, ..draft.clone() }).collect();
+    // Beside drafts that are stored, and without them.
+    let last = resent.pop().expect("three");
+    let refused = [Err(ErrorKind::Forbidden), Err(ErrorKind::NotFound), Err(ErrorKind::ValidationFailed)];
+    assert_eq!(seqs(&append(&other, vec![], resent).await.drafts), refused[..2]);
+    let beside = append(&other, vec![], vec![talk.draft(ann, "beside"), last]).await;
+    assert_eq!(seqs(&beside.drafts), [Ok(1), refused[2]]);
+    append(&other, vec![talk.restrict(false), talk.join(eve)], vec![question]).await;
+
+    let mut late = held.clone();
+    late.push(talk.draft(bob, "new"));
+    let again: Vec<_> = held.into_iter().map(|draft| ResolvedDraft { resent: true, ..draft }).collect();
+    assert_eq!(seqs(&append(&frozen, vec![], late).await.drafts), [&refused[..], &[Ok(2)]].concat());
+    assert_eq!(seqs(&append(&frozen, vec![], again).await.drafts), refused);
+    // The sender decides to try once more: that is another draft, under the same key.
+    let retry = talk.keyed(bob, "while restricted", "k");
+    assert_eq!(seqs(&append(&frozen, vec![], vec![retry]).await.drafts), [Ok(3)]);
+}
+
+pub async fn refusals_are_kept_for_an_hour(place: Place) {
+    const HOUR: i64 = 3_600_000_000;
+    let store = place.open().await;
+    let [ann, bob] = users();
+    let mut talk = group(&store, &[ann]).await;
+    let append_at = |changes, drafts, now| {
+        let store = store.clone();
+        async move { store.append(Batch { changes, drafts }, at(now)).await.expect("committed").drafts }
+    };
+    let drafts = [1, HOUR].map(|asked| (talk.draft(bob, "a"), asked));
+    for (draft, asked) in drafts.clone() {
+        append_at(vec![], vec![ResolvedDraft { resent: true, ..draft }], 2_000 + asked).await;
+    }
+    let [early, late] = drafts.map(|(draft, _)| draft);
+    let not_found = Err(ErrorKind::NotFound);
+    let join = talk.join(bob);
+    assert_eq!(seqs(&append_at(vec![join], vec![early.clone(), late.clone()], 2_000 + HOUR).await), [not_found; 2]);
+    // The next refusal takes the old ones away, and the last ones are not looked for any longer.
+    let stranger = ResolvedDraft { resent: true, ..talk.draft(users::<1>()[0], "b") };
+    append_at(vec![], vec![stranger], 2_002 + HOUR).await;
+    assert_eq!(seqs(&append_at(vec![], vec![early, late.clone()], 2_002 + HOUR).await), [Ok(1), not_found]);
+    assert_eq!(seqs(&append_at(vec![], vec![late], 2_003 + 2 * HOUR).await), [Ok(2)]);
+}
+
 /// The order of the statements, without chance: a removal and then a message wait for the lock; the message's facts
 /// must be those of after the removal.
 pub async fn a_waiting_append_sees_what_it_waited_for(place: Place) {

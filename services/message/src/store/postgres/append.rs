@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use messenger_core::{MessageId, Position, Result, Timestamp};
+use messenger_core::{Bug, MessageId, Result, Timestamp, is_seeded};
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgTransaction, Postgres,
     postgres::{PgArguments, PgConnectOptions},
@@ -14,11 +14,12 @@ use sqlx::{
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::bugs;
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
-    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts},
+    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Refusal},
     store::{
-        append::{Failure, JournalTx, Mode, positions, touched, write},
+        append::{Failure, JournalTx, Locked, Mode, forgotten_before, positions, touched, write},
         rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
     },
 };
@@ -66,14 +67,25 @@ impl Writer {
             None => self.options.connect().await?,
         };
         let mut tx = connection.begin().await?;
-        let (last, created_at) = lock(&mut tx, positions(batch), now).await?;
-        let mut appended = write(&mut tx, batch, last, created_at, mode).await?;
-        if appended.entries.is_empty() {
-            // Nothing to make durable: no position is used up, nobody waits for the disk.
-            tx.rollback().await?;
-            appended.last = appended.previous;
-        } else {
+        if is_seeded(Bug::RightsBeforeLock) {
+            bugs::read_rights(&mut tx, batch).await?;
+        }
+        let locked = lock(&mut tx, positions(batch), now).await?;
+        if is_seeded(Bug::PositionBeforeCommit) {
+            tx.commit().await?;
+            tx = connection.begin().await?;
+        }
+        let (appended, is_changed) = write(&mut tx, batch, locked, mode).await?;
+        if is_changed && is_seeded(Bug::AckBeforeCommit) {
+            std::mem::forget(tx);
+            bugs::commit_late(connection);
+            return Ok(appended);
+        }
+        if is_changed {
             tx.commit().await.map_err(Failure::Commit)?;
+        } else {
+            // Nobody waits for the disk.
+            tx.rollback().await?;
         }
         *self.idle() = Some(connection);
         Ok(appended)
@@ -88,12 +100,11 @@ impl Writer {
 /// statement would be those of before the wait for the lock, and messages would be stored under rights that are gone.
 const LOCK: &str = "
 UPDATE journal SET last_position = last_position + $1, last_created_at = GREATEST(last_created_at, $2)
-WHERE id = 1 RETURNING last_position, last_created_at";
+WHERE id = 1 RETURNING last_position, last_created_at, refused_at";
 
-async fn lock(tx: &mut PgConnection, positions: i64, now: Timestamp) -> Result<(Position, Timestamp), sqlx::Error> {
+async fn lock(tx: &mut PgConnection, positions: i64, now: Timestamp) -> Result<Locked, sqlx::Error> {
     let query = sqlx::query_as(LOCK).bind(positions).bind(now.as_micros());
-    let (last, created_at): (i64, i64) = query.fetch_one(tx).await?;
-    Ok((Position(last), Timestamp::from_micros(created_at)))
+    Ok(Locked::new(query.fetch_one(tx).await?))
 }
 
 const HEADS: &str = "
@@ -136,15 +147,16 @@ ON CONFLICT (conversation_id, user_id) DO UPDATE SET
     role = excluded.role, joined_position = excluded.joined_position, joined_seq = excluded.joined_seq,
     read_seq = GREATEST(membership.read_seq, excluded.read_seq)";
 
-/// The message stored before is found by the sender's own key, else by message id where one is given.
+/// The message stored before is found by the sender's own key, else by message id where one is given; so is a refusal.
 const DRAFT_FACTS: &str = "
-SELECT h.type, h.is_restricted, h.last_seq, p.role, COALESCE(k.id, i.id), a.conversation_id
+SELECT h.type, h.is_restricted, h.last_seq, p.role, COALESCE(k.id, i.id), r.reason, a.conversation_id
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[]) WITH ORDINALITY
      AS d (conversation_id, sender_id, client_message_id, message_id, reply_to_id, n)
 LEFT JOIN head h ON h.conversation_id = d.conversation_id
 LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.sender_id
 LEFT JOIN message k ON k.sender_id = d.sender_id AND k.client_message_id = d.client_message_id
 LEFT JOIN message i ON i.id = d.message_id
+LEFT JOIN refusal r ON r.message_id = d.message_id
 LEFT JOIN message a ON a.id = d.reply_to_id
 ORDER BY d.n";
 
@@ -166,6 +178,15 @@ WITH sent AS (
 UPDATE membership p SET read_seq = u.seq, read_at = $18
 FROM unnest($15::uuid[], $16::uuid[], $17::bigint[]) AS u (conversation_id, user_id, seq)
 WHERE p.conversation_id = u.conversation_id AND p.user_id = u.user_id";
+
+const WRITE_REFUSALS: &str = "
+WITH refused AS (
+    INSERT INTO refusal (message_id, reason, refused_at)
+    SELECT u.*, $3 FROM unnest($1::uuid[], $2::smallint[]) AS u ON CONFLICT (message_id) DO NOTHING
+), forgotten AS (
+    DELETE FROM refusal WHERE refused_at < $4
+)
+UPDATE journal SET refused_at = $3 WHERE id = 1";
 
 #[async_trait]
 impl JournalTx for PgTransaction<'_> {
@@ -193,8 +214,8 @@ impl JournalTx for PgTransaction<'_> {
         Ok(())
     }
 
-    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], any_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
-        let looked_up = |draft: &ResolvedDraft| (any_id || draft.resent).then_some(draft.message_id.uuid());
+    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], by_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
+        let looked_up = |draft: &ResolvedDraft| (by_id || draft.resent).then_some(draft.message_id.uuid());
         let query = sqlx::query_as(DRAFT_FACTS)
             .bind(column(drafts, |draft| draft.conversation_id.uuid()))
             .bind(column(drafts, |draft| draft.sender_id.uuid()))
@@ -207,11 +228,22 @@ impl JournalTx for PgTransaction<'_> {
             true => Vec::new(),
             false => sqlx::query_as(STORED).bind(ids).fetch_all(&mut **self).await?,
         };
-        draft_facts(rows, stored)
+        let facts = draft_facts(rows, stored)?;
+        Ok(if is_seeded(Bug::RightsBeforeLock) { bugs::with_early_rights(facts) } else { facts })
     }
 
     async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error> {
         drafts_query(drafts).bind(now.as_micros()).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    async fn write_refusals(&mut self, refused: &[(MessageId, Refusal)], now: Timestamp) -> Result<(), sqlx::Error> {
+        let query = sqlx::query(WRITE_REFUSALS)
+            .bind(column(refused, |(id, _)| id.uuid()))
+            .bind(column(refused, |(_, refusal)| refusal.code()))
+            .bind(now.as_micros())
+            .bind(forgotten_before(now));
+        query.execute(&mut **self).await?;
         Ok(())
     }
 

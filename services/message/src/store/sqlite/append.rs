@@ -2,16 +2,16 @@
 //! statements, rows as JSON.
 
 use async_trait::async_trait;
-use messenger_core::{Id, Position, Result, Timestamp};
+use messenger_core::{Id, MessageId, Result, Timestamp};
 use messenger_db::run;
 use serde_json::{Value, json};
 use sqlx::{SqlitePool, SqliteTransaction};
 
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
-    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts},
+    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Refusal},
     store::{
-        append::{Failure, JournalTx, Mode, positions, touched, write},
+        append::{Failure, JournalTx, Locked, Mode, forgotten_before, positions, touched, write},
         rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
     },
 };
@@ -29,36 +29,30 @@ pub(super) async fn append(pool: &SqlitePool, batch: Batch, now: Timestamp) -> R
 
 async fn transaction(pool: &SqlitePool, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
     let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let (last, created_at) = lock(&mut tx, positions(batch), now).await?;
-    let mut appended = match write(&mut tx, batch, last, created_at, mode).await {
+    let locked = lock(&mut tx, positions(batch), now).await?;
+    let (appended, is_changed) = match write(&mut tx, batch, locked, mode).await {
         Ok(appended) => appended,
         Err(error) => {
             tx.rollback().await?;
             return Err(error.into());
         }
     };
-    if appended.entries.is_empty() {
-        // Nothing to make durable: no position is used up, nobody waits for the disk.
-        tx.rollback().await?;
-        appended.last = appended.previous;
-    } else {
+    if is_changed {
         tx.commit().await.map_err(Failure::Commit)?;
+    } else {
+        // Nobody waits for the disk.
+        tx.rollback().await?;
     }
     Ok(appended)
 }
 
 const LOCK: &str = "
 UPDATE journal SET last_position = last_position + $1, last_created_at = max(last_created_at, $2)
-WHERE id = 1 RETURNING last_position, last_created_at";
+WHERE id = 1 RETURNING last_position, last_created_at, refused_at";
 
-async fn lock(
-    tx: &mut SqliteTransaction<'_>,
-    positions: i64,
-    now: Timestamp,
-) -> Result<(Position, Timestamp), sqlx::Error> {
+async fn lock(tx: &mut SqliteTransaction<'_>, positions: i64, now: Timestamp) -> Result<Locked, sqlx::Error> {
     let query = sqlx::query_as(LOCK).bind(positions).bind(now.as_micros());
-    let (last, created_at): (i64, i64) = query.fetch_one(&mut **tx).await?;
-    Ok((Position(last), Timestamp::from_micros(created_at)))
+    Ok(Locked::new(query.fetch_one(&mut **tx).await?))
 }
 
 const HEADS: &str = "
@@ -104,14 +98,15 @@ ON CONFLICT (conversation_id, user_id) DO UPDATE SET
     role = excluded.role, joined_position = excluded.joined_position, joined_seq = excluded.joined_seq,
     read_seq = max(membership.read_seq, excluded.read_seq)";
 
-/// The message stored before is found by the sender's own key, else by message id where one is given.
+/// The message stored before is found by the sender's own key, else by message id where one is given; so is a refusal.
 const DRAFT_FACTS: &str = "
-SELECT h.type, h.is_restricted, h.last_seq, p.role, coalesce(k.id, i.id), a.conversation_id
+SELECT h.type, h.is_restricted, h.last_seq, p.role, coalesce(k.id, i.id), r.reason, a.conversation_id
 FROM json_each($1) d
 LEFT JOIN head h ON h.conversation_id = unhex(d.value ->> 0)
 LEFT JOIN membership p ON p.conversation_id = unhex(d.value ->> 0) AND p.user_id = unhex(d.value ->> 1)
 LEFT JOIN message k ON k.sender_id = unhex(d.value ->> 1) AND k.client_message_id = d.value ->> 2
 LEFT JOIN message i ON i.id = unhex(d.value ->> 3)
+LEFT JOIN refusal r ON r.message_id = unhex(d.value ->> 3)
 LEFT JOIN message a ON a.id = unhex(d.value ->> 4)
 ORDER BY d.key";
 
@@ -134,6 +129,15 @@ const MOVE_READS: &str = "
 UPDATE membership SET read_seq = u.value ->> 2, read_at = $2
 FROM json_each($1) u
 WHERE membership.conversation_id = unhex(u.value ->> 0) AND membership.user_id = unhex(u.value ->> 1)";
+
+const INSERT_REFUSALS: &str = "
+INSERT INTO refusal (message_id, reason, refused_at)
+SELECT unhex(value ->> 0), value ->> 1, $2 FROM json_each($1) WHERE true
+ON CONFLICT (message_id) DO NOTHING";
+
+const FORGET_REFUSALS: &str = "DELETE FROM refusal WHERE refused_at < $1";
+
+const MARK_REFUSALS: &str = "UPDATE journal SET refused_at = $1 WHERE id = 1";
 
 #[async_trait]
 impl JournalTx for SqliteTransaction<'_> {
@@ -188,9 +192,9 @@ impl JournalTx for SqliteTransaction<'_> {
         Ok(())
     }
 
-    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], any_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
+    async fn draft_facts(&mut self, drafts: &[ResolvedDraft], by_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
         let rows = list(drafts, |draft| {
-            let looked_up = (any_id || draft.resent).then(|| hex(draft.message_id));
+            let looked_up = (by_id || draft.resent).then(|| hex(draft.message_id));
             let key = draft.client_message_id.as_ref().map(|id| id.as_str());
             json!([hex(draft.conversation_id), hex(draft.sender_id), key, looked_up, draft.reply_to_id.map(hex)])
         });
@@ -230,6 +234,15 @@ impl JournalTx for SqliteTransaction<'_> {
         for (sql, rows) in [(INSERT_MESSAGES, sent), (MOVE_HEADS, heads), (MOVE_READS, reads)] {
             sqlx::query(sql).bind(rows).bind(now.as_micros()).execute(&mut **self).await?;
         }
+        Ok(())
+    }
+
+    async fn write_refusals(&mut self, refused: &[(MessageId, Refusal)], now: Timestamp) -> Result<(), sqlx::Error> {
+        let refused = list(refused, |&(id, refusal)| json!([hex(id), refusal.code()]));
+        let now_micros = now.as_micros();
+        sqlx::query(INSERT_REFUSALS).bind(refused).bind(now_micros).execute(&mut **self).await?;
+        sqlx::query(FORGET_REFUSALS).bind(forgotten_before(now)).execute(&mut **self).await?;
+        sqlx::query(MARK_REFUSALS).bind(now_micros).execute(&mut **self).await?;
         Ok(())
     }
 
