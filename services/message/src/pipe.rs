@@ -1,12 +1,13 @@
 //! A pipe of drafts: batches in, answers out by their tags, drafts of one sender to one target in order.
 //!
-//! A draft whose P2P conversation is not known yet waits for it together with the later ones of its pair; others pass.
-//! There is no task per draft: one per pipe, and one per batch that brings unknown pairs.
+//! A draft whose P2P conversation is not known yet waits for it, and so do the sender's later ones that may be for the
+//! same conversation, by whatever name; others pass. There is no task per draft: one per pipe, and one per batch that
+//! brings unknown pairs.
 
 use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{StreamExt as _, stream};
-use messenger_core::{ConversationId, Result};
+use messenger_core::{ConversationId, Result, UserId};
 use messenger_telemetry::Shutdown;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -51,9 +52,39 @@ struct Pipe {
     pipes: Pipes,
     /// One permit for each draft that may still be read.
     room: Arc<Semaphore>,
-    waiting: HashMap<Pair, Vec<(u64, Draft)>>,
+    /// By sender, in the order they came; never empty.
+    waiting: HashMap<UserId, Vec<Waiting>>,
     outcomes: mpsc::Sender<TaggedOutcomes>,
     found: mpsc::Sender<(Pair, Result<ConversationId>)>,
+}
+
+/// A draft, its tag, and the conversation it is for, once that is known.
+struct Waiting {
+    tag: u64,
+    draft: Draft,
+    conversation: Option<ConversationId>,
+}
+
+impl Waiting {
+    /// The pair whose conversation is not known.
+    fn unknown(&self) -> Option<Pair> {
+        match self.draft.target {
+            Target::Receiver(receiver) if self.conversation.is_none() => {
+                Some(Pair { sender: self.draft.sender_id, receiver })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether both may be for one conversation. A draft for a group never goes to a P2P one.
+    fn may_meet(&self, other: &Self) -> bool {
+        match (self.draft.target, other.draft.target, self.conversation.zip(other.conversation)) {
+            (Target::Receiver(one), Target::Receiver(other), _) => one == other,
+            (.., Some((one, other))) => one == other,
+            (Target::Group(_), ..) | (_, Target::Group(_), _) => false,
+            (..) => true,
+        }
+    }
 }
 
 impl Pipes {
@@ -131,38 +162,56 @@ impl Pipe {
         self.append(ready.0, ready.1).await;
     }
 
-    /// None when it waits for its conversation.
+    /// None when it waits: for its conversation, or behind a draft that does.
     fn sort(&mut self, tag: u64, draft: Draft, unknown: &mut Vec<Pair>) -> Result<Option<ResolvedDraft>> {
-        let receiver = match draft.target {
-            Target::Group(id) | Target::Conversation(id) => return Ok(Some(draft.resolved(id))),
-            Target::Receiver(receiver) => receiver,
+        let sender = draft.sender_id;
+        let conversation = match draft.target {
+            Target::Group(id) | Target::Conversation(id) => Some(id),
+            Target::Receiver(receiver) => self.pipes.targets.remembered(Pair { sender, receiver })?,
         };
-        let pair = Pair { sender: draft.sender_id, receiver };
-        if let Some(waiting) = self.waiting.get_mut(&pair) {
-            waiting.push((tag, draft));
-            return Ok(None);
+        let draft = Waiting { tag, draft, conversation };
+        let queue = self.waiting.get(&sender).map_or(&[][..], Vec::as_slice);
+        let is_behind = queue.iter().any(|earlier| earlier.may_meet(&draft));
+        if let Some(conversation) = draft.conversation.filter(|_| !is_behind) {
+            return Ok(Some(draft.draft.resolved(conversation)));
         }
-        if let Some(conversation) = self.pipes.targets.remembered(pair)? {
-            return Ok(Some(draft.resolved(conversation)));
+        if let Some(pair) = draft.unknown().filter(|pair| !queue.iter().any(|earlier| earlier.unknown() == Some(*pair)))
+        {
+            unknown.push(pair);
         }
-        self.waiting.insert(pair, vec![(tag, draft)]);
-        unknown.push(pair);
+        self.waiting.entry(sender).or_default().push(draft);
         Ok(None)
     }
 
+    /// What waited for this pair goes on or is refused, and with it whatever is now behind nothing.
     async fn found(&mut self, pair: Pair, found: Result<ConversationId>) {
-        let waiting = self.waiting.remove(&pair).unwrap_or_default();
-        match found {
-            Ok(conversation) => {
-                let (tags, drafts) =
-                    waiting.into_iter().map(|(tag, draft)| (tag, draft.resolved(conversation))).unzip();
-                self.append(tags, drafts).await;
+        let (mut tags, mut ready, mut refused, mut kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for mut waiting in self.waiting.remove(&pair.sender).unwrap_or_default() {
+            if waiting.unknown() == Some(pair) {
+                match &found {
+                    Ok(conversation) => waiting.conversation = Some(*conversation),
+                    Err(error) => {
+                        refused.push((waiting.tag, Err(same(error))));
+                        continue;
+                    }
+                }
             }
-            Err(error) => {
-                tracing::debug!(?error, "no conversation for a pair");
-                let _ = self.outcomes.try_send(waiting.into_iter().map(|(tag, _)| (tag, Err(same(&error)))).collect());
+            match waiting.conversation {
+                Some(conversation) if !kept.iter().any(|earlier: &Waiting| earlier.may_meet(&waiting)) => {
+                    tags.push(waiting.tag);
+                    ready.push(waiting.draft.resolved(conversation));
+                }
+                _ => kept.push(waiting),
             }
         }
+        if !kept.is_empty() {
+            self.waiting.insert(pair.sender, kept);
+        }
+        if let Err(error) = found {
+            tracing::debug!(?error, "no conversation for a pair");
+            let _ = self.outcomes.try_send(refused);
+        }
+        self.append(tags, ready).await;
     }
 
     async fn append(&mut self, mut tags: Vec<u64>, mut drafts: Vec<ResolvedDraft>) {

@@ -60,6 +60,7 @@ on_both!(
     unary::strangers_learn_nothing,
     unary::only_services,
     with_peers::a_first_message_makes_the_conversation,
+    with_peers::drafts_of_one_conversation_stay_in_order,
 );
 
 macro_rules! between_processes {

@@ -104,6 +104,49 @@ pub async fn a_first_message_makes_the_conversation(world: &World) {
     as_end_user(&services.message, &token, answer.conversation_id).await;
 }
 
+/// One conversation has two names, and a process that has just started knows only one of them.
+pub async fn drafts_of_one_conversation_stay_in_order(world: &World) {
+    const ROUNDS: u64 = 20;
+    let mut services = start(world).await;
+    let (ann, _) = services.register("ann").await;
+    let mut tag = 0;
+    let mut next = |draft: Draft| {
+        tag += 1;
+        tagged(tag, ann, Draft { content: tag.to_string(), ..draft })
+    };
+    let (mut drafts, mut talks) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let (bob, _) = services.register(&format!("bob{round}")).await;
+        let first = SendMessageRequest { draft: Some(to(ann, "hello")) };
+        let first = services.message.client.send_message(request_as(bob, first)).await.expect("sent").into_inner();
+        let id = first.message.expect("a message").conversation_id;
+        let named = |target| Draft { target: Some(target), ..Draft::default() };
+        let (by_id, as_group) = (Target::ConversationId(id.clone()), Target::GroupId(id.clone()));
+        for draft in [to(bob, ""), named(by_id.clone()), to(bob, ""), named(as_group), named(by_id)] {
+            drafts.push(next(draft));
+        }
+        drafts.push(next(to(new_id(), "")));
+        talks.push(id);
+    }
+
+    let fresh = start(world).await;
+    let mut pipe = Pipe::open(&mut fresh.message.client.clone()).await;
+    // The pairs of a batch are looked for at once.
+    for batch in drafts.chunks(60) {
+        pipe.send(batch.to_vec()).await;
+    }
+    let outcomes = pipe.outcomes(drafts.len()).await;
+    for (six, talk) in drafts.chunks(6).zip(talks) {
+        let outcome = |n: usize| &outcomes[&six[n].tag];
+        let seqs = [0, 1, 2, 4].map(|n| stored(outcome(n)).1);
+        assert_eq!(seqs, [2, 3, 4, 5], "in the order they were sent to {talk}");
+        for n in [3, 5] {
+            let Outcome::Error(status) = outcome(n) else { panic!("neither a group nor a user") };
+            assert_eq!(from_rpc_status(status).kind(), ErrorKind::NotFound);
+        }
+    }
+}
+
 /// A user with its own token reads what is its own, and may not do what is for services.
 async fn as_end_user(process: &Process, token: &str, conversation: String) {
     let Some(url) = &process.url else { return };
