@@ -158,8 +158,8 @@ impl Conversations {
         conversation: ConversationId,
         update: GroupUpdate,
     ) -> Result<ConversationView> {
-        let conversation = self.write_update(caller, conversation, update).await?;
-        self.outbox.deliver(conversation.id).await?;
+        let updated = self.write_update(caller, conversation, update).await;
+        let conversation = self.settled(caller, conversation, updated).await?;
         Ok(ConversationView { conversation, role: Role::Admin, peer: None })
     }
 
@@ -174,6 +174,29 @@ impl Conversations {
         }
         policy::check_group_size(is_restricted, found.participant_count)?;
         commit(tx, Conversation { name, is_restricted, ..found }, Change::Updated).await
+    }
+}
+
+impl Conversations {
+    /// What was decided about a conversation, once the journal has everything it was decided by. A refusal says how
+    /// rights are, too: who asks again after UNAVAILABLE must not hear that it takes no part, or is no admin, while what
+    /// it sends is still stored. Only outsiders wait for nothing, so that they cannot tell whether there is anything.
+    ///
+    /// # Errors
+    /// What was decided; UNAVAILABLE when the journal is away.
+    pub(crate) async fn settled<T>(&self, caller: UserId, id: ConversationId, decided: Result<T>) -> Result<T> {
+        match decided.as_ref().map_err(Error::kind) {
+            Err(ErrorKind::Unavailable | ErrorKind::Internal) => return decided,
+            Err(ErrorKind::NotFound) if !self.knows(caller, id).await? => return decided,
+            Err(_) | Ok(_) => {}
+        }
+        self.outbox.deliver(id).await?;
+        decided
+    }
+
+    /// Whether the user takes part, or would if the journal were all there is.
+    async fn knows(&self, user: UserId, id: ConversationId) -> Result<bool> {
+        Ok(self.store.view(user, id).await?.is_some() || self.outbox.removes(id, user).await?)
     }
 }
 

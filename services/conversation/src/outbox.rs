@@ -5,9 +5,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use messenger_core::{ConversationId, Error, Result};
+use messenger_core::{ConversationId, Error, Result, UserId};
 use messenger_proto::{
-    event::v1::ConversationChanged,
+    event::v1::{ConversationChanged, conversation_changed::Change},
     message::v1::{AppendChangesRequest, message_service_client::MessageServiceClient},
 };
 use messenger_rpc::RpcChannel;
@@ -62,10 +62,30 @@ impl Outbox {
         }
     }
 
+    /// Whether the journal has yet to hear that the user does not take part any more.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn removes(&self, conversation: ConversationId, user: UserId) -> Result<bool> {
+        let user = user.to_string();
+        let mut version = 0;
+        loop {
+            let changes = self.store.pending(conversation, version, CHANGES_PER_CALL_MAX).await?;
+            let Some(last) = changes.last() else { return Ok(false) };
+            version = last.version;
+            for change in &changes {
+                if let Some(Change::ParticipantRemoved(removed)) = decode(change)?.change
+                    && removed.user_id == user
+                {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
     /// The version the journal has after this.
     async fn append(&self, changes: &[PendingChange]) -> Result<i64> {
-        let decode = |change: &PendingChange| ConversationChanged::decode(change.body.as_slice());
-        let changes = changes.iter().map(decode).collect::<Result<_, _>>().map_err(Error::internal)?;
+        let changes = changes.iter().map(decode).collect::<Result<_>>()?;
         let mut request = tonic::Request::new(AppendChangesRequest { changes });
         messenger_rpc::with_deadline(&mut request, CALL_DEADLINE);
         let answer = self.message.clone().append_changes(request).await.map_err(Error::unavailable)?;
@@ -136,6 +156,10 @@ impl Rounds {
             }
         }
     }
+}
+
+fn decode(change: &PendingChange) -> Result<ConversationChanged> {
+    ConversationChanged::decode(change.body.as_slice()).map_err(Error::internal)
 }
 
 /// As many of the changes as fit into `bytes_max`, at least one.

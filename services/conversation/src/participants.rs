@@ -43,16 +43,15 @@ impl Conversations {
         conversation: ConversationId,
         users: Vec<UserId>,
     ) -> Result<Vec<Participant>> {
-        // Asked again under the lock; here so that auth is asked only for those who may add.
-        let view = self.view(caller, conversation).await?;
-        policy::check(Action::AddParticipants, view.conversation.conversation_type, Some(view.role))?;
-        self.users.check_exist(caller, &users).await?;
-        let participants = self.write_addition(caller, conversation, &users).await?;
-        self.outbox.deliver(conversation).await?;
-        Ok(participants)
+        let added = self.write_addition(caller, conversation, &users).await;
+        self.settled(caller, conversation, added).await
     }
 
     async fn write_addition(&self, caller: UserId, id: ConversationId, users: &[UserId]) -> Result<Vec<Participant>> {
+        // Asked again under the lock; here so that auth is asked only for those who may add.
+        let view = self.view(caller, id).await?;
+        policy::check(Action::AddParticipants, view.conversation.conversation_type, Some(view.role))?;
+        self.users.check_exist(caller, users).await?;
         let mut tx = self.store.begin().await?;
         let found = lock_for(&mut *tx, Action::AddParticipants, id, caller).await?;
         let there = tx.participants(id, users).await?.into_iter();
@@ -83,9 +82,8 @@ impl Conversations {
         user: UserId,
         role: Role,
     ) -> Result<Participant> {
-        let participant = self.write_role(caller, conversation, user, role).await?;
-        self.outbox.deliver(conversation).await?;
-        Ok(participant)
+        let updated = self.write_role(caller, conversation, user, role).await;
+        self.settled(caller, conversation, updated).await
     }
 
     async fn write_role(&self, caller: UserId, id: ConversationId, user: UserId, role: Role) -> Result<Participant> {
@@ -110,28 +108,22 @@ impl Conversations {
     /// # Errors
     /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN.
     pub async fn remove_participant(&self, caller: UserId, conversation: ConversationId, user: UserId) -> Result<()> {
-        let was_there = self.write_removal(caller, conversation, user).await?;
-        // Also when the user was gone: the one who asks again must not hear so before the journal has it.
-        self.outbox.deliver(conversation).await?;
-        if was_there { Ok(()) } else { Err(no_such_participant()) }
+        let removed = self.write_removal(caller, conversation, user).await;
+        self.settled(caller, conversation, removed).await
     }
 
-    async fn write_removal(&self, caller: UserId, id: ConversationId, user: UserId) -> Result<bool> {
+    async fn write_removal(&self, caller: UserId, id: ConversationId, user: UserId) -> Result<()> {
         let mut tx = self.store.begin().await?;
         let action = if caller == user { Action::Leave } else { Action::RemoveOther };
         let found = lock_for(&mut *tx, action, id, caller).await?;
-        let Some(participant) = tx.participant(id, user).await? else {
-            tx.rollback().await?;
-            return Ok(false);
-        };
+        let participant = tx.participant(id, user).await?.ok_or_else(no_such_participant)?;
         let has_other_admin = tx.has_other_admin(id, user).await?;
         policy::check_departure(participant.role, has_other_admin, found.participant_count)?;
         tx.delete_participant(id, user).await?;
         tx.part(user).await?;
         let participant_count = found.participant_count - 1;
         let change = Change::ParticipantRemoved { user_id: user, removed_by: caller };
-        commit(tx, Conversation { participant_count, ..found }, change).await?;
-        Ok(true)
+        commit(tx, Conversation { participant_count, ..found }, change).await.map(drop)
     }
 }
 
