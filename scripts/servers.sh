@@ -1,5 +1,6 @@
 # Sourced: a private PostgreSQL and Redis on free loopback ports under a temporary folder, stopped at exit.
-# Sets MESSENGER_TEST_POSTGRES_URL, MESSENGER_TEST_REDIS_URL and postgres_pid.
+# Sets MESSENGER_TEST_POSTGRES_URL, MESSENGER_TEST_REDIS_URL and postgres_pid. postgres_options are settings of PostgreSQL
+# beside the usual ones: (-c commit_delay=5000).
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 # PostgreSQL refuses to run as root. Words before a command and no function, so that `&` gives the pid of the server itself.
@@ -45,7 +46,7 @@ start_servers() {
   (cd / && ${as_postgres[@]+"${as_postgres[@]}"} "$bin/initdb" -D "$servers_folder/postgres/data" -A trust -U postgres -E UTF8 --locale=C) \
     >"$servers_folder/initdb.log"
   ${as_postgres[@]+"${as_postgres[@]}"} "$bin/postgres" -D "$servers_folder/postgres/data" -p "$postgres_port" -k "$servers_folder/postgres" \
-    -c listen_addresses=127.0.0.1 -c max_connections=500 >"$servers_folder/postgres.log" 2>&1 &
+    -c listen_addresses=127.0.0.1 -c max_connections=500 ${postgres_options[@]+"${postgres_options[@]}"} >"$servers_folder/postgres.log" 2>&1 &
   postgres_pid=$!
   redis-server --port "$redis_port" --bind 127.0.0.1 --save "" --appendonly no --dir "$servers_folder" \
     >"$servers_folder/redis.log" 2>&1 &

@@ -36,8 +36,8 @@ impl Client {
     }
 
     async fn open(target: &Target, account: &Account) -> anyhow::Result<Self> {
-        let host = target.url.trim_start_matches("http://");
-        let stream = TcpStream::connect(host.replace("localhost", "127.0.0.1")).await?;
+        let host = target.address();
+        let stream = TcpStream::connect(&host).await?;
         stream.set_nodelay(true)?;
         let request = format!("ws://{host}/socket.io/?EIO=4&transport=websocket").into_client_request()?;
         let config = WebSocketConfig::default().read_buffer_size(8 * 1024).write_buffer_size(4 * 1024);

@@ -7,23 +7,20 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use tokio::task::LocalSet;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Common,
     client::{Client, Packet, read_marker, send_packet},
-    cpu,
-    p2p::own_cpu,
-    report::{Round, compare},
+    meter::Meter,
+    report::{Round, latencies},
     target::{Account, Target},
+    workload::Workload,
 };
 
 /// Options of the workload.
-#[derive(clap::Args, Clone)]
-pub struct Options {
-    #[command(flatten)]
-    common: Common,
+#[derive(clap::Args, Clone, Debug)]
+pub struct Fanout {
     /// Participants of the group, each with one connection.
     #[arg(long, default_value_t = 1_000)]
     members: usize,
@@ -44,72 +41,65 @@ struct Deliveries {
     latency: Histogram<u64>,
 }
 
-/// Runs all rounds and prints them; `messages` are deliveries.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    let mut prepared = Vec::new();
-    for target in &options.common.targets {
-        let accounts = target.register(options.members).await?;
+impl Workload for Fanout {
+    type Ground = (Vec<Account>, String);
+
+    async fn prepare(&self, target: &Target) -> anyhow::Result<Self::Ground> {
+        let accounts = target.register(self.members).await?;
         let group = target.create_group(&accounts).await?;
-        prepared.push((target, accounts, group));
+        Ok((accounts, group))
     }
-    let mut rounds = Vec::new();
-    for _ in 0..options.common.rounds {
-        for (target, accounts, group) in &prepared {
-            let round = LocalSet::new().run_until(round(&options, target, accounts, group)).await?;
-            println!("{round}");
-            rounds.push(round);
+
+    /// Deliveries are what is counted.
+    async fn round(&self, target: &Target, (accounts, group): &Self::Ground) -> anyhow::Result<Vec<Round>> {
+        let deliveries = Rc::new(RefCell::new(Deliveries { count: 0, latency: latencies() }));
+        let (stop, epoch) = (CancellationToken::new(), Instant::now());
+        let mut receivers = JoinSet::new();
+        for account in &accounts[1..] {
+            let client = Client::connect(target, account).await?;
+            receivers.spawn_local(receive(client, epoch, deliveries.clone(), stop.clone()));
         }
+        let sender = Client::connect(target, &accounts[0]).await?;
+        let meter = Meter::begin(target);
+        let errors = self.send(sender, group, epoch, &deliveries).await?;
+        let (usage, count) = (meter.usage(), deliveries.borrow().count);
+        stop.cancel();
+        while let Some(receiver) = receivers.join_next().await {
+            receiver??;
+        }
+        let (target, part, latency) = (target.name.clone(), String::new(), deliveries.borrow().latency.clone());
+        Ok(vec![Round { target, part, count, usage, latency, reordered: 0, errors, unanswered: 0 }])
     }
-    compare(&rounds);
-    Ok(())
 }
 
-async fn round(options: &Options, target: &Target, accounts: &[Account], group: &str) -> anyhow::Result<Round> {
-    let deliveries =
-        Rc::new(RefCell::new(Deliveries { count: 0, latency: Histogram::new_with_bounds(1, 60_000_000, 3)? }));
-    let stop = CancellationToken::new();
-    let epoch = Instant::now();
-    let mut tasks = Vec::new();
-    for account in &accounts[1..] {
-        let client = Client::connect(target, account).await?;
-        tasks.push(tokio::task::spawn_local(receive(client, epoch, deliveries.clone(), stop.clone())));
-    }
-    let mut sender = Client::connect(target, &accounts[0]).await?;
-    let (begin, cpu_before, own_before) = (Instant::now(), cpu::seconds(&target.pids), own_cpu());
-    let limit = Duration::from_secs(options.seconds);
-    let (mut sequence, mut undecided, mut errors) = (0, 0, 0);
-    while begin.elapsed() < limit {
-        while undecided < options.window {
-            let marker = format!("@{sequence}:{}@", epoch.elapsed().as_micros());
-            sender.feed(send_packet(sequence, ("groupId", group), &marker, options.size)).await?;
-            (sequence, undecided) = (sequence + 1, undecided + 1);
-        }
-        sender.flush().await?;
-        match sender.next().await? {
-            Packet::Ack(text) => {
-                undecided -= 1;
-                errors += u64::from(text.contains("\"error\":"));
+impl Fanout {
+    /// Sends until the round is over; gives how many were refused.
+    async fn send(
+        &self,
+        mut sender: Client,
+        group: &str,
+        epoch: Instant,
+        deliveries: &RefCell<Deliveries>,
+    ) -> anyhow::Result<u64> {
+        let end = Instant::now() + Duration::from_secs(self.seconds);
+        let (mut sequence, mut undecided, mut errors) = (0, 0, 0);
+        while Instant::now() < end {
+            while undecided < self.window {
+                let marker = format!("@{sequence}:{}@", epoch.elapsed().as_micros());
+                sender.feed(send_packet(sequence, ("groupId", group), &marker, self.size)).await?;
+                (sequence, undecided) = (sequence + 1, undecided + 1);
             }
-            Packet::Event(_) => deliveries.borrow_mut().count += 1,
+            sender.flush().await?;
+            match sender.next().await? {
+                Packet::Ack(text) => {
+                    undecided -= 1;
+                    errors += u64::from(text.contains("\"error\":"));
+                }
+                Packet::Event(_) => deliveries.borrow_mut().count += 1,
+            }
         }
+        Ok(errors)
     }
-    let seconds = begin.elapsed().as_secs_f64();
-    let (server_cpu, generator_cpu) = (cpu::seconds(&target.pids) - cpu_before, own_cpu() - own_before);
-    stop.cancel();
-    for task in tasks {
-        task.await??;
-    }
-    let deliveries = deliveries.borrow();
-    Ok(Round {
-        target: target.name.clone(),
-        messages: deliveries.count,
-        seconds,
-        server_cpu,
-        generator_cpu,
-        latency: deliveries.latency.clone(),
-        reordered: 0,
-        errors,
-    })
 }
 
 async fn receive(

@@ -2,35 +2,32 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use hdrhistogram::Histogram;
-use tokio::task::LocalSet;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Common,
     client::{Client, Packet, read_marker, send_packet},
-    cpu,
-    report::{Round, compare},
+    idle,
+    meter::{Meter, Usage},
+    report::{Round, latencies},
     target::{Account, Target},
+    workload::Workload,
 };
 
 /// Options of the workload.
-#[derive(clap::Args, Clone)]
-pub struct Options {
-    #[command(flatten)]
-    common: Common,
+#[derive(clap::Args, Clone, Debug)]
+pub struct P2p {
     /// Pairs of users.
     #[arg(long, default_value_t = 100)]
     pairs: usize,
-    /// Unacknowledged messages of each sender.
-    #[arg(long, default_value_t = 8)]
-    window: u64,
+    /// Unacknowledged messages of each sender; by default 8, with a rate 1,000 (what is late is not left out).
+    #[arg(long)]
+    window: Option<u64>,
     /// Messages a second over all pairs; unset: as fast as the windows allow.
     #[arg(long)]
     rate: Option<f64>,
@@ -43,109 +40,200 @@ pub struct Options {
     /// Seconds before counting begins.
     #[arg(long, default_value_t = 2)]
     warmup: u64,
+    /// Other users' connections that are open meanwhile and do nothing.
+    #[arg(long, default_value_t = 0)]
+    bystanders: usize,
 }
 
-#[derive(Default)]
-struct Tally {
+const CONNECTIONS_PER_BYSTANDER: usize = 20;
+
+impl Workload for P2p {
+    type Ground = (Vec<Account>, Vec<Account>);
+
+    async fn prepare(&self, target: &Target) -> anyhow::Result<Self::Ground> {
+        let bystanders = target.register(self.bystanders.div_ceil(CONNECTIONS_PER_BYSTANDER)).await?;
+        Ok((target.register(self.pairs * 2).await?, bystanders))
+    }
+
+    async fn round(&self, target: &Target, (accounts, others): &Self::Ground) -> anyhow::Result<Vec<Round>> {
+        let bystanders = match self.bystanders {
+            0 => Vec::new(),
+            count => idle::connect(target, others, count).await?,
+        };
+        let pace = Pace {
+            window: self.window.unwrap_or(if self.rate.is_some() { 1_000 } else { 8 }),
+            pause: self.rate.map(|rate| Duration::from_secs_f64(self.pairs as f64 / rate)),
+            size: self.size,
+        };
+        let talks = Talks::begin(target, accounts, pace).await?;
+        tokio::time::sleep(Duration::from_secs(self.warmup)).await;
+        talks.count_anew();
+        let meter = Meter::begin(target);
+        tokio::time::sleep(Duration::from_secs(self.seconds)).await;
+        let (counted, usage) = (talks.count_anew(), meter.usage());
+        let unanswered = talks.end().await?;
+        drop(bystanders);
+        Ok(vec![counted.round(target, "", usage, unanswered)])
+    }
+}
+
+/// How one sender of a pair sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Unacknowledged messages.
+    pub window: u64,
+    /// From one message to the next; none: as fast as the window allows.
+    pub pause: Option<Duration>,
+    /// Bytes of content.
+    pub size: usize,
+}
+
+/// What was counted.
+#[derive(Debug)]
+pub struct Tally {
     acked: u64,
     reordered: u64,
     errors: u64,
-    latency: Option<Histogram<u64>>,
+    delivery: Histogram<u64>,
 }
 
-/// Runs all rounds and prints them.
-pub async fn run(options: Options) -> anyhow::Result<()> {
-    let mut accounts = HashMap::new();
-    for target in &options.common.targets {
-        accounts.insert(target.name.clone(), target.register(options.pairs * 2).await?);
+impl Tally {
+    fn new() -> Self {
+        Self { acked: 0, reordered: 0, errors: 0, delivery: latencies() }
     }
-    let mut rounds = Vec::new();
-    for _ in 0..options.common.rounds {
-        for target in &options.common.targets {
-            let round = LocalSet::new().run_until(round(&options, target, &accounts[&target.name])).await?;
-            println!("{round}");
-            rounds.push(round);
+
+    /// As a round's result.
+    pub fn round(self, target: &Target, part: &str, usage: Usage, unanswered: u64) -> Round {
+        let Self { acked, reordered, errors, delivery } = self;
+        let (target, part) = (target.name.clone(), part.to_owned());
+        Round { target, part, count: acked, usage, latency: delivery, reordered, errors, unanswered }
+    }
+}
+
+/// Pairs at work.
+pub struct Talks {
+    tally: Rc<RefCell<Tally>>,
+    stop: CancellationToken,
+    senders: JoinSet<anyhow::Result<u64>>,
+    receivers: JoinSet<anyhow::Result<()>>,
+    stop_receivers: CancellationToken,
+}
+
+impl Talks {
+    /// Connects the accounts two by two and lets the first of each pair send; senders with a pause do not begin at once.
+    pub async fn begin(target: &Target, accounts: &[Account], pace: Pace) -> anyhow::Result<Self> {
+        let mut talks = Self {
+            tally: Rc::new(RefCell::new(Tally::new())),
+            stop: CancellationToken::new(),
+            senders: JoinSet::new(),
+            receivers: JoinSet::new(),
+            stop_receivers: CancellationToken::new(),
+        };
+        let mut connected = Vec::new();
+        for pair in accounts.chunks_exact(2) {
+            connected.push((Client::connect(target, &pair[0]).await?, Client::connect(target, &pair[1]).await?, pair));
         }
+        let (epoch, count) = (Instant::now(), connected.len() as u32);
+        for ((sender, receiver, pair), n) in connected.into_iter().zip(0..) {
+            let begin = epoch + pace.pause.unwrap_or_default() * n / count;
+            let sending = Sending { pace, begin, receiver: pair[1].id.clone(), epoch };
+            talks.senders.spawn_local(sending.run(sender, talks.tally.clone(), talks.stop.clone()));
+            talks.receivers.spawn_local(receive(receiver, epoch, talks.tally.clone(), talks.stop_receivers.clone()));
+        }
+        Ok(talks)
     }
-    compare(&rounds);
-    Ok(())
-}
 
-async fn round(options: &Options, target: &Target, accounts: &[Account]) -> anyhow::Result<Round> {
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let stop = CancellationToken::new();
-    let epoch = Instant::now();
-    let mut tasks = Vec::new();
-    for pair in accounts.chunks_exact(2) {
-        let sender = Client::connect(target, &pair[0]).await?;
-        let receiver = Client::connect(target, &pair[1]).await?;
-        let sending = Sending { options: options.clone(), receiver: pair[1].id.clone(), epoch };
-        tasks.push(tokio::task::spawn_local(sending.run(sender, tally.clone(), stop.clone())));
-        tasks.push(tokio::task::spawn_local(receive(receiver, epoch, tally.clone(), stop.clone())));
+    /// What was counted so far; counting begins anew.
+    pub fn count_anew(&self) -> Tally {
+        self.tally.replace(Tally::new())
     }
-    tokio::time::sleep(Duration::from_secs(options.warmup)).await;
-    *tally.borrow_mut() = Tally { latency: Some(Histogram::new_with_bounds(1, 60_000_000, 3)?), ..Tally::default() };
-    let (begin, cpu_before, own_before) = (Instant::now(), cpu::seconds(&target.pids), own_cpu());
-    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
-    let counted = tally.take();
-    let (seconds, server_cpu) = (begin.elapsed().as_secs_f64(), cpu::seconds(&target.pids) - cpu_before);
-    let generator_cpu = own_cpu() - own_before;
-    stop.cancel();
-    for task in tasks {
-        task.await??;
-    }
-    Ok(Round {
-        target: target.name.clone(),
-        messages: counted.acked,
-        seconds,
-        server_cpu,
-        generator_cpu,
-        latency: counted.latency.context("set above")?,
-        reordered: counted.reordered,
-        errors: counted.errors,
-    })
-}
 
-/// CPU seconds of this process.
-pub fn own_cpu() -> f64 {
-    cpu::seconds(&[std::process::id()])
+    /// Ends sending, then waits for the answers still to come; gives how many did not come.
+    pub async fn end(mut self) -> anyhow::Result<u64> {
+        self.stop.cancel();
+        let mut unanswered = 0;
+        while let Some(sender) = self.senders.join_next().await {
+            unanswered += sender??;
+        }
+        self.stop_receivers.cancel();
+        while let Some(receiver) = self.receivers.join_next().await {
+            receiver??;
+        }
+        Ok(unanswered)
+    }
 }
 
 struct Sending {
-    options: Options,
+    pace: Pace,
+    begin: Instant,
     receiver: String,
     epoch: Instant,
 }
 
+/// Messages between two looks at what came in, so that neither side waits for the other to read.
+const BURST_MAX: u64 = 256;
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+
 impl Sending {
-    async fn run(self, mut client: Client, tally: Rc<RefCell<Tally>>, stop: CancellationToken) -> anyhow::Result<()> {
-        let pause = self.options.rate.map(|rate| Duration::from_secs_f64(self.options.pairs as f64 / rate));
-        let mut next_send = tokio::time::Instant::now();
+    async fn run(self, mut client: Client, tally: Rc<RefCell<Tally>>, stop: CancellationToken) -> anyhow::Result<u64> {
         let (mut sequence, mut undecided) = (0, 0);
         loop {
-            let due = pause.is_none_or(|_| next_send <= tokio::time::Instant::now());
-            let mut queued = false;
-            while undecided < self.options.window && due && !(queued && pause.is_some()) {
+            let burst = self.due(sequence).min(self.pace.window - undecided).min(BURST_MAX);
+            for _ in 0..burst {
                 let marker = format!("@{sequence}:{}@", self.epoch.elapsed().as_micros());
-                client.feed(send_packet(sequence, ("receiverId", &self.receiver), &marker, self.options.size)).await?;
-                (sequence, undecided, queued) = (sequence + 1, undecided + 1, true);
+                client.feed(send_packet(sequence, ("receiverId", &self.receiver), &marker, self.pace.size)).await?;
+                sequence += 1;
             }
-            if queued {
+            undecided += burst;
+            if burst > 0 {
                 client.flush().await?;
-                next_send += pause.unwrap_or_default();
             }
-            let wake = tokio::time::sleep_until(next_send);
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = wake, if pause.is_some() && undecided < self.options.window => {}
-                packet = client.next() => if let Packet::Ack(text) = packet? {
-                    undecided -= 1;
-                    let mut tally = tally.borrow_mut();
-                    if text.contains("\"error\":") { tally.errors += 1 } else { tally.acked += 1 }
-                },
+                () = stop.cancelled() => break,
+                () = self.wait(sequence), if undecided < self.pace.window => {}
+                packet = client.next() => undecided -= count_ack(packet?, &tally),
             }
         }
+        let last_answers = async {
+            while undecided > 0 {
+                undecided -= count_ack(client.next().await?, &tally);
+            }
+            anyhow::Ok(())
+        };
+        if let Ok(ended) = timeout(LAST_ANSWERS_WITHIN, last_answers).await {
+            ended?;
+        }
+        Ok(undecided)
     }
+
+    /// Messages that should have been sent by now.
+    fn due(&self, sent: u64) -> u64 {
+        let Some(pause) = self.pace.pause else { return u64::MAX };
+        match Instant::now().checked_duration_since(self.begin) {
+            Some(since) => ((since.as_secs_f64() / pause.as_secs_f64()) as u64 + 1).saturating_sub(sent),
+            None => 0,
+        }
+    }
+
+    /// Until the next message is due; without a pause, not before an answer makes room.
+    async fn wait(&self, sent: u64) {
+        match self.pace.pause {
+            Some(pause) => tokio::time::sleep_until((self.begin + pause.mul_f64(sent as f64)).into()).await,
+            None if self.pace.window > BURST_MAX => tokio::task::yield_now().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn count_ack(packet: Packet, tally: &RefCell<Tally>) -> u64 {
+    let Packet::Ack(text) = packet else { return 0 };
+    let mut tally = tally.borrow_mut();
+    if text.contains("\"error\":") {
+        tally.errors += 1
+    } else {
+        tally.acked += 1
+    }
+    1
 }
 
 async fn receive(
@@ -168,8 +256,6 @@ async fn receive(
             tally.reordered += 1;
         }
         last = last.max(Some(sequence));
-        if let Some(latency) = &mut tally.latency {
-            latency.saturating_record(now.saturating_sub(sent));
-        }
+        tally.delivery.saturating_record(now.saturating_sub(sent));
     }
 }

@@ -1,77 +1,216 @@
-//! Prints measured rounds and how the targets compare.
+//! Measured rounds, how the servers compare in them, and what a comparison must come to.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
+use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
 
-/// One round of one workload.
+use crate::meter::Usage;
+
+/// One round of one workload on one server.
+#[derive(Debug)]
 pub struct Round {
-    /// Which target.
+    /// Which server.
     pub target: String,
-    /// Messages acknowledged or delivered, whichever the workload counts.
-    pub messages: u64,
-    /// How long it ran.
-    pub seconds: f64,
-    /// CPU seconds of the servers.
-    pub server_cpu: f64,
-    /// CPU seconds of this generator.
-    pub generator_cpu: f64,
-    /// Microseconds from send to delivery.
+    /// Which of the things a workload measures; empty if there is only one.
+    pub part: String,
+    /// What was counted: messages acknowledged or delivered, pages, connections.
+    pub count: u64,
+    /// Time, CPU, memory.
+    pub usage: Usage,
+    /// Microseconds from send to delivery, or from request to answer.
     pub latency: Histogram<u64>,
     /// Delivered against the sender's order.
     pub reordered: u64,
     /// Refused or failed.
     pub errors: u64,
+    /// Sent and never answered.
+    pub unanswered: u64,
 }
 
-impl Round {
-    /// Messages a second.
-    pub fn rate(&self) -> f64 {
-        self.messages as f64 / self.seconds
+/// An empty histogram of microseconds, up to a minute.
+pub fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000, 3).expect("constant and valid bounds")
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// Counted a second.
+    Rate,
+    /// CPU seconds of the servers for 1,000 counted.
+    Cpu,
+    /// Median latency, ms.
+    P50,
+    /// 99th percentile of the latency, ms.
+    P99,
+    /// Growth of the servers' memory for each counted, KiB.
+    Memory,
+    /// CPU microseconds of the generator for each counted.
+    Generator,
+}
+
+impl Metric {
+    const ALL: [(Self, &str); 6] = [
+        (Self::Rate, "rate"),
+        (Self::Cpu, "cpu"),
+        (Self::P50, "p50"),
+        (Self::P99, "p99"),
+        (Self::Memory, "memory"),
+        (Self::Generator, "generator"),
+    ];
+
+    fn of(self, round: &Round) -> f64 {
+        let (count, usage) = (round.count.max(1) as f64, &round.usage);
+        let quantile = |quantile| round.latency.value_at_quantile(quantile) as f64 / 1e3;
+        match self {
+            Self::Rate => round.count as f64 / usage.seconds,
+            Self::Cpu => usage.server_cpu * 1e3 / count,
+            Self::P50 => quantile(0.5),
+            Self::P99 => quantile(0.99),
+            Self::Memory => usage.resident_after_kib.saturating_sub(usage.resident_before_kib) as f64 / count,
+            Self::Generator => usage.generator_cpu * 1e6 / count,
+        }
     }
 
-    /// CPU seconds of the servers for 1,000 messages.
-    pub fn cpu_per_thousand(&self) -> f64 {
-        self.server_cpu * 1_000.0 / self.messages.max(1) as f64
+    /// How many times better the first is.
+    fn better(self, first: &Round, second: &Round) -> f64 {
+        let (first, second) = (self.of(first), self.of(second));
+        if self == Self::Rate { first / second } else { second / first }
     }
 }
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = |quantile: f64| self.latency.value_at_quantile(quantile) as f64 / 1_000.0;
         write!(
             f,
-            "{:<12} {:>9.0}/s  cpu/1000 {:.4} s  p50 {:.2} ms  p99 {:.2} ms  generator {:.1} us each  reordered {}  errors {}",
+            "{:<10} {:<8} {:>9.0}/s  cpu/1000 {:.4} s  p50 {:.2} ms  p99 {:.2} ms  rss {} > {} MiB  \
+             generator {:.1} us each  reordered {}  errors {}  unanswered {}",
             self.target,
-            self.rate(),
-            self.cpu_per_thousand(),
-            ms(0.5),
-            ms(0.99),
-            self.generator_cpu * 1e6 / self.messages.max(1) as f64,
+            self.part,
+            Metric::Rate.of(self),
+            Metric::Cpu.of(self),
+            Metric::P50.of(self),
+            Metric::P99.of(self),
+            self.usage.resident_before_kib / 1024,
+            self.usage.resident_after_kib / 1024,
+            Metric::Generator.of(self),
             self.reordered,
             self.errors,
+            self.unanswered,
         )
     }
 }
 
-/// Prints each target's median and its ratio to the first target's.
-pub fn compare(rounds: &[Round]) {
-    let mut names: Vec<&str> = Vec::new();
-    for round in rounds {
-        if !names.contains(&round.target.as_str()) {
-            names.push(&round.target);
+/// Median, smallest and largest of one metric over the rounds.
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        Some(Self { median: *values.get(values.len() / 2)?, min: *values.first()?, max: *values.last()? })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = match self.median {
+            ..1.0 => 4,
+            ..100.0 => 2,
+            _ => 0,
+        };
+        write!(f, "{:.decimals$} ({:.decimals$}..{:.decimals$})", self.median, self.min, self.max)
+    }
+}
+
+/// Prints each metric of each part: median (smallest..largest) of each server, and how many times better the first is
+/// than each other, round by round.
+pub fn print(title: &str, rounds: &[Round]) {
+    let servers = distinct(rounds, |round| &round.target);
+    for part in distinct(rounds, |round| &round.part) {
+        println!("\n{title} {part}");
+        for (metric, name) in Metric::ALL {
+            let mut line = format!("  {name:<10}");
+            for server in &servers {
+                let values = of(rounds, part, server).map(|round| metric.of(round));
+                if let Some(spread) = Spread::of(values) {
+                    line += &format!(" {server} {spread}");
+                }
+                if let Some(spread) = ratio(rounds, part, metric, (servers[0], server))
+                    && *server != servers[0]
+                {
+                    line += &format!(", better by {spread}");
+                }
+            }
+            println!("{line}");
         }
     }
-    let median = |name: &str, value: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().filter(|round| round.target == name).map(value).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let Some(first) = names.first() else { return };
-    println!("\nmedians of {} rounds; ratios to {first}", rounds.len() / names.len());
-    for name in &names {
-        let (rate, cpu) = (median(name, Round::rate), median(name, Round::cpu_per_thousand));
-        let (rate_ratio, cpu_ratio) = (rate / median(first, Round::rate), cpu / median(first, Round::cpu_per_thousand));
-        println!("{name:<12} {rate:>9.0}/s ({rate_ratio:.2}x)  cpu/1000 {cpu:.4} s ({cpu_ratio:.2}x)");
+    println!();
+}
+
+fn ratio(rounds: &[Round], part: &str, metric: Metric, (first, second): (&str, &str)) -> Option<Spread> {
+    let pairs = of(rounds, part, first).zip(of(rounds, part, second));
+    Spread::of(pairs.map(|(first, second)| metric.better(first, second)))
+}
+
+fn of<'a>(rounds: &'a [Round], part: &'a str, target: &'a str) -> impl Iterator<Item = &'a Round> {
+    rounds.iter().filter(move |round| round.part == part && round.target == target)
+}
+
+fn distinct(rounds: &[Round], name: fn(&Round) -> &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for round in rounds {
+        if !names.contains(&name(round)) {
+            names.push(name(round));
+        }
+    }
+    names
+}
+
+/// `p2p.rate=5`: in every part of this workload the median of the metric is so many times better than the second's.
+#[derive(Clone, Debug)]
+pub struct Requirement {
+    workload: String,
+    metric: Metric,
+    at_least: f64,
+}
+
+impl FromStr for Requirement {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let parts = text.split_once('=').and_then(|(what, least)| Some((what.split_once('.')?, least)));
+        let ((workload, name), least) = parts.context("must be workload.metric=times")?;
+        let Some((metric, _)) = Metric::ALL.into_iter().find(|(_, known)| *known == name) else {
+            bail!("{name} is no metric: {}", Metric::ALL.map(|(_, name)| name).join(", "));
+        };
+        Ok(Self { workload: workload.to_owned(), metric, at_least: least.parse().context("times is a number")? })
+    }
+}
+
+impl Requirement {
+    /// The name of the workload it is about.
+    pub fn workload(&self) -> &str {
+        &self.workload
+    }
+
+    /// Says what falls short, part by part.
+    pub fn failures(&self, rounds: &[Round], first: &str, second: &str) -> Vec<String> {
+        let mut failures = Vec::new();
+        for part in distinct(rounds, |round| &round.part) {
+            let median = ratio(rounds, part, self.metric, (first, second)).map(|spread| spread.median);
+            // What cannot be compared is no success either.
+            if median.is_none_or(|median| median.is_nan() || median < self.at_least) {
+                let Self { workload, metric, at_least } = self;
+                let median = median.unwrap_or(f64::NAN);
+                failures.push(format!("{workload} {part} {metric:?}: better by {median:.2}, required {at_least}"));
+            }
+        }
+        failures
     }
 }

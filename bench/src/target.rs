@@ -17,8 +17,12 @@ pub struct Target {
     pub name: String,
     /// Base URL, `http://127.0.0.1:8080`.
     pub url: String,
-    /// Roots of the process trees whose CPU counts.
+    /// Roots of its process trees: their CPU and memory count.
     pub pids: Vec<u32>,
+    /// Roots of the databases it uses: their CPU counts.
+    pub databases: Vec<u32>,
+    /// A command of the shell that stores messages without its help.
+    pub fill: Option<String>,
 }
 
 impl FromStr for Target {
@@ -31,7 +35,7 @@ impl FromStr for Target {
         let host = url.strip_prefix("http://").context("the URL must begin with http://")?;
         ensure!(host.starts_with("127.0.0.1:") || host.starts_with("localhost:"), "loopback addresses only");
         let pids = parts.map(str::parse).collect::<Result<_, _>>().context("a process id is a number")?;
-        Ok(Self { name: name.to_owned(), url, pids })
+        Ok(Self { name: name.to_owned(), url, pids, databases: Vec::new(), fill: None })
     }
 }
 
@@ -65,6 +69,11 @@ struct Created {
 const REGISTRATIONS_AT_ONCE: usize = 4;
 
 impl Target {
+    /// `host:port`.
+    pub fn address(&self) -> String {
+        self.url.trim_start_matches("http://").replace("localhost", "127.0.0.1")
+    }
+
     /// Registers `count` new users.
     pub async fn register(&self, count: usize) -> anyhow::Result<Vec<Account>> {
         static BATCH: AtomicU64 = AtomicU64::new(0);
