@@ -53,7 +53,7 @@ pub struct TestClient {
 }
 
 /// How long anything may take before the test fails.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 impl TestClient {
     /// Connects as this user; fails when it is refused (the error holds the code).
@@ -272,7 +272,7 @@ impl TestClient {
 
     async fn text(&mut self) -> anyhow::Result<String> {
         loop {
-            let message = tokio::time::timeout(LIMIT, self.socket.next()).await.context("nothing came for 20 s")?;
+            let message = tokio::time::timeout(LIMIT, self.socket.next()).await.context("nothing came for 60 s")?;
             match message.context("the server closed the connection")?? {
                 Message::Text(text) => return Ok(text.to_string()),
                 Message::Close(frame) => bail!("the server closed the connection: {frame:?}"),

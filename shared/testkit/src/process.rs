@@ -17,7 +17,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(60);
 
 /// How to start one process.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl Process {
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
         let id = self.id().context("already ended")?;
         Command::new("kill").arg(id.to_string()).status().await?;
-        let ended = tokio::time::timeout(Duration::from_secs(15), self.child.wait()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         Ok(ended.with_context(|| format!("still running after SIGTERM:\n{}", self.log()))??)
     }
 }

@@ -183,11 +183,13 @@ const STORM_CONNECTIONS_PER_USER: usize = 20;
 /// Clients one test process opens or closes at the same time.
 const STORM_AT_ONCE: usize = 2_000;
 
-/// As clients do: who is told that too many come at once tries again a second later.
+const AGAIN: [&str; 3] = ["503", r#""retryable":true"#, "Handshake not finished"];
+
+/// As clients do: who is told that too many come at once, or is cut off before an answer, tries again a second later.
 async fn come_back(edge: SocketAddr, user: &User, place: Place) -> anyhow::Result<TestClient> {
     loop {
         match TestClient::resume(edge, Wire::SocketIo, user, place.clone()).await {
-            Err(error) if ["503", r#""retryable":true"#].iter().any(|sign| error.to_string().contains(sign)) => {
+            Err(error) if AGAIN.iter().any(|sign| error.to_string().contains(sign)) => {
                 sleep(Duration::from_secs(1)).await;
             }
             outcome => return outcome,
