@@ -76,7 +76,7 @@ impl Writer {
             tx = connection.begin().await?;
         }
         let (appended, is_changed) = write(&mut tx, batch, locked, mode).await?;
-        if is_changed && is_seeded(Bug::AckBeforeCommit) {
+        if is_changed && batch.changes.is_empty() && is_seeded(Bug::AckBeforeCommit) {
             std::mem::forget(tx);
             bugs::commit_late(connection);
             return Ok(appended);

@@ -10,7 +10,7 @@ use sqlx::{Executor as _, PgConnection, PgTransaction};
 use crate::{model::Batch, sequence::DraftFacts, store::append::JournalTx as _};
 
 /// How long an answer is ahead of its commit.
-const COMMIT_LATE: Duration = Duration::from_millis(20);
+const COMMIT_LATE: Duration = Duration::from_millis(100);
 
 /// The facts of the batch under way, read before its lock. A process has one writer.
 static EARLY: Mutex<Vec<DraftFacts>> = Mutex::new(Vec::new());

@@ -1,7 +1,7 @@
 //! The journal read: in full, for one user, and who is to hear what.
 
 use messenger_bus::BusKey;
-use messenger_core::{ConversationId, JournalId, Position, Result, UserId};
+use messenger_core::{Bug, ConversationId, JournalId, Position, Result, UserId, is_seeded};
 use messenger_db::error;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -131,7 +131,8 @@ pub(super) async fn replay(
     excluded: &[ConversationId],
     limit: u32,
 ) -> Result<ReplayPage> {
-    let query = sqlx::query_as(REPLAY).bind(user.uuid()).bind(after.0).bind(uuids(excluded)).bind(i64::from(limit) + 1);
+    let after = after.0 + i64::from(is_seeded(Bug::ReplayOffByOne));
+    let query = sqlx::query_as(REPLAY).bind(user.uuid()).bind(after).bind(uuids(excluded)).bind(i64::from(limit) + 1);
     let rows: Vec<EntryRow> = query.fetch_all(pool).await.map_err(error)?;
     replay_page(rows, limit)
 }
