@@ -1,6 +1,10 @@
 //! CPU time and memory of process trees, from `/proc`.
 
-use std::{collections::HashMap, fs, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    time::Instant,
+};
 
 use crate::target::Target;
 
@@ -11,7 +15,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub struct Meter<'a> {
     target: &'a Target,
     begin: Instant,
-    server_cpu: f64,
+    server_cpu: BTreeMap<String, f64>,
     generator_cpu: f64,
     resident_kib: u64,
 }
@@ -21,8 +25,8 @@ pub struct Meter<'a> {
 pub struct Usage {
     /// How long it took.
     pub seconds: f64,
-    /// CPU seconds of the servers and their databases.
-    pub server_cpu: f64,
+    /// CPU seconds of the servers and their databases, by the names of the processes.
+    pub server_cpu: BTreeMap<String, f64>,
     /// CPU seconds of this generator.
     pub generator_cpu: f64,
     /// Resident memory of the servers at the beginning, KiB. Shared pages count in each process.
@@ -45,9 +49,13 @@ impl<'a> Meter<'a> {
 
     /// Since the beginning.
     pub fn usage(&self) -> Usage {
+        let mut server_cpu = server_seconds(self.target);
+        for (name, before) in &self.server_cpu {
+            *server_cpu.entry(name.clone()).or_default() -= before;
+        }
         Usage {
             seconds: self.begin.elapsed().as_secs_f64(),
-            server_cpu: server_seconds(self.target) - self.server_cpu,
+            server_cpu,
             generator_cpu: own_seconds() - self.generator_cpu,
             resident_before_kib: self.resident_kib,
             resident_after_kib: resident_kib(&self.target.pids),
@@ -61,9 +69,13 @@ pub fn resident_kib(roots: &[u32]) -> u64 {
 }
 
 /// CPU (user and system) the trees have used so far, children that ended included.
-fn server_seconds(target: &Target) -> f64 {
-    let roots = [&target.pids[..], &target.databases].concat();
-    tree(&roots).iter().map(|process| (process.own_ticks + process.waited_ticks) as f64 / TICKS_PER_SECOND).sum()
+fn server_seconds(target: &Target) -> BTreeMap<String, f64> {
+    let mut seconds = BTreeMap::new();
+    for process in tree(&[&target.pids[..], &target.databases].concat()) {
+        let ticks = process.own_ticks + process.waited_ticks;
+        *seconds.entry(process.name).or_default() += ticks as f64 / TICKS_PER_SECOND;
+    }
+    seconds
 }
 
 /// Without children: they may be the servers.
@@ -73,6 +85,7 @@ fn own_seconds() -> f64 {
 
 struct Process {
     pid: u32,
+    name: String,
     parent: u32,
     own_ticks: u64,
     /// Of children that ended.
@@ -103,10 +116,12 @@ fn tree(roots: &[u32]) -> Vec<Process> {
 fn read(pid: u32) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command's name stands in parentheses and may hold anything.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
     let field = |n: usize| fields.get(n)?.parse::<u64>().ok();
     Some(Process {
         pid,
+        name: name.to_owned(),
         parent: u32::try_from(field(1)?).ok()?,
         own_ticks: field(11)? + field(12)?,
         waited_ticks: field(13)? + field(14)?,

@@ -1,6 +1,6 @@
 //! Measured rounds, how the servers compare in them, and what a comparison must come to.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use anyhow::{Context as _, bail};
 use hdrhistogram::Histogram;
@@ -65,7 +65,7 @@ impl Metric {
         let quantile = |quantile| round.latency.value_at_quantile(quantile) as f64 / 1e3;
         match self {
             Self::Rate => round.count as f64 / usage.seconds,
-            Self::Cpu => usage.server_cpu * 1e3 / count,
+            Self::Cpu => usage.server_cpu.values().sum::<f64>() * 1e3 / count,
             Self::P50 => quantile(0.5),
             Self::P99 => quantile(0.99),
             Self::Memory => usage.resident_after_kib.saturating_sub(usage.resident_before_kib) as f64 / count,
@@ -149,8 +149,24 @@ pub fn print(title: &str, rounds: &[Round]) {
             }
             println!("{line}");
         }
+        for server in &servers {
+            println!("  {server}, CPU us each: {}", by_process(of(rounds, part, server)));
+        }
     }
     println!();
+}
+
+fn by_process<'a>(rounds: impl Iterator<Item = &'a Round>) -> String {
+    let (mut seconds, mut count) = (BTreeMap::<&str, f64>::new(), 0);
+    for round in rounds {
+        count += round.count;
+        for (name, used) in &round.usage.server_cpu {
+            *seconds.entry(name).or_default() += used;
+        }
+    }
+    let each = |used: f64| used * 1e6 / count.max(1) as f64;
+    let parts: Vec<String> = seconds.into_iter().map(|(name, used)| format!("{name} {:.1}", each(used))).collect();
+    parts.join(", ")
 }
 
 fn ratio(rounds: &[Round], part: &str, metric: Metric, (first, second): (&str, &str)) -> Option<Spread> {
@@ -205,7 +221,7 @@ impl Requirement {
         for part in distinct(rounds, |round| &round.part) {
             let median = ratio(rounds, part, self.metric, (first, second)).map(|spread| spread.median);
             // What cannot be compared is no success either.
-            if median.is_none_or(|median| median.is_nan() || median < self.at_least) {
+            if median.is_none_or(|median| !median.is_finite() || median < self.at_least) {
                 let Self { workload, metric, at_least } = self;
                 let median = median.unwrap_or(f64::NAN);
                 failures.push(format!("{workload} {part} {metric:?}: better by {median:.2}, required {at_least}"));
