@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use messenger_core::{
-    ClientMessageId, Content, ConversationId, Error, ErrorKind, MessageId, Metadata, Timestamp, UserId,
+    ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, Timestamp, UserId,
 };
 use messenger_proto::message::v1::{self as message, draft::Target, mark_read_request::UpTo};
 use messenger_rpc::request_as;
@@ -104,7 +104,11 @@ impl Session {
                 self.send_message(&asked, weight, request)
             }
             Command::MarkRead(asked) => self.mark_read(&asked, request),
-            Command::Sync(asked) => self.sync(&asked.cursor.0, request),
+            Command::Sync(asked) => {
+                self.catch_up.sync(Cursor::decode(&asked.cursor.0)?, request)?;
+                self.read_on();
+                Ok(())
+            }
             Command::RefreshToken(asked) => self.refresh_token(&asked.token.0, request),
         }
     }

@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
-use super::hub::Hub;
+use super::hub::{Hub, Interest};
 
 /// Users in one addition or removal.
 const USERS_PER_COMMAND_MAX: usize = 500;
@@ -47,12 +47,7 @@ async fn stream(hub: &Hub, service: &mut MessageServiceClient<RpcChannel>) -> Re
     let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
     let mut events =
         service.follow(ReceiverStream::new(receiver)).await.map_err(|status| from_status(&status))?.into_inner();
-    let Some(Event::Welcome(welcome)) = next(&mut events).await?.event else {
-        return Err(Error::internal("the feed did not begin with a welcome"));
-    };
-    let journal = welcome.journal_id.parse().map_err(|_| Error::internal("the journal's identity is not a UUID"))?;
-    hub.restart(JournalId(journal), Position(welcome.position));
-    tracing::info!(journal.position = welcome.position, "the feed is connected");
+    welcome(hub, next(&mut events).await?)?;
     let mut tell = pin!(tell(hub, &commands));
     loop {
         tokio::select! {
@@ -67,7 +62,19 @@ async fn next(events: &mut Streaming<FollowResponse>) -> Result<FollowResponse, 
     event.map_err(|status| from_status(&status))?.ok_or_else(|| Error::unavailable("the feed ended"))
 }
 
-fn hear(hub: &Hub, event: FollowResponse) -> Result<(), Error> {
+/// The first event of a stream: from now on the hub is fed by it.
+pub(super) fn welcome(hub: &Hub, event: FollowResponse) -> Result<(), Error> {
+    let Some(Event::Welcome(welcome)) = event.event else {
+        return Err(Error::internal("the feed did not begin with a welcome"));
+    };
+    let journal = welcome.journal_id.parse().map_err(|_| Error::internal("the journal's identity is not a UUID"))?;
+    hub.restart(JournalId(journal), Position(welcome.position));
+    tracing::info!(journal.position = welcome.position, "the feed is connected");
+    Ok(())
+}
+
+/// Any other event.
+pub(super) fn hear(hub: &Hub, event: FollowResponse) -> Result<(), Error> {
     match event.event {
         Some(Event::Entries(entries)) => hub.apply(&entries.entries, Position(entries.position)),
         Some(Event::Signal(signal)) => hub.signal(&signal),
@@ -90,16 +97,20 @@ fn follow(hub: &Hub, followed: &UserFollowed) -> Result<(), Error> {
 /// Tells the stream who came and who went; ends when the stream does.
 async fn tell(hub: &Hub, commands: &mpsc::Sender<FollowRequest>) {
     loop {
-        let interest = hub.take_interest();
-        let removals = interest.remove.chunks(USERS_PER_COMMAND_MAX).map(|users| Command::Remove(named(users)));
-        let additions = interest.add.chunks(USERS_PER_COMMAND_MAX).map(|users| Command::Add(named(users)));
-        for command in removals.chain(additions) {
-            if commands.send(FollowRequest { command: Some(command) }).await.is_err() {
+        for request in requests(&hub.take_interest()) {
+            if commands.send(request).await.is_err() {
                 return;
             }
         }
         hub.interest_changed().await;
     }
+}
+
+/// What the stream is asked.
+pub(super) fn requests(interest: &Interest) -> impl Iterator<Item = FollowRequest> {
+    let removals = interest.remove.chunks(USERS_PER_COMMAND_MAX).map(|users| Command::Remove(named(users)));
+    let additions = interest.add.chunks(USERS_PER_COMMAND_MAX).map(|users| Command::Add(named(users)));
+    removals.chain(additions).map(|command| FollowRequest { command: Some(command) })
 }
 
 fn named(users: &[UserId]) -> FollowUsers {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use messenger_core::{Cursor, Error, ErrorKind, Position};
+use messenger_core::{Cursor, Error, ErrorKind};
 use messenger_identity::Identity;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -10,13 +10,14 @@ use uuid::Uuid;
 use super::{
     Session,
     admission::try_later,
+    catch_up::{self, CatchUp},
     connection::Connection,
-    frame::{Frame, WireFormat},
+    fetch::{self, Fetch},
+    frame::WireFormat,
     gateway::Gateway,
     hub::{Capacity, Seat},
     pid::{Pid, new_origin},
-    replay::{self, Replay},
-    rooms::GoLive,
+    replay,
 };
 
 /// How long a client waits for its session, at most.
@@ -67,10 +68,8 @@ pub struct Connected {
 /// Where a connection begins.
 struct Beginning {
     cursor: Cursor,
-    replay: Option<Replay>,
+    catch_up: CatchUp,
     recovered: bool,
-    /// What was missed cannot be had.
-    is_lost: bool,
 }
 
 impl Session {
@@ -112,19 +111,14 @@ impl Session {
         (connection, seat): (Arc<Connection>, Seat),
         (connected, beginning): (Connected, Beginning),
     ) -> Self {
-        if beginning.is_lost {
-            connection.outbound.push(Frame::event(connection.wire, "resync_required", b"{}", None));
-        }
-        // Whatever came before the session could look is looked at first.
-        connection.outbound.call_attention();
         let mut session = Self {
             gateway: Arc::clone(gateway),
             identity,
             connection,
             _seat: seat,
             connected,
-            begun: beginning.cursor.position,
-            replay: beginning.replay,
+            catch_up: beginning.catch_up,
+            fetch: Fetch::default(),
             errand: None,
             alarm: Box::pin(sleep(Duration::ZERO)),
             has_warned: false,
@@ -167,31 +161,33 @@ fn resume_from(
     }
 }
 
-async fn resume(gateway: &Gateway, connection: &Connection, cursor: Cursor) -> Result<Beginning, Error> {
+async fn resume(gateway: &Gateway, connection: &Arc<Connection>, cursor: Cursor) -> Result<Beginning, Error> {
     let _turn = gateway.admission.turn().await;
-    match replay::first_page(gateway, connection.user_id, cursor).await {
+    match fetch::read(gateway, connection.user_id, replay::first_page(cursor)).await {
         Ok(page) => {
             let recovered = page.limited.is_empty();
-            Ok(Beginning { cursor, replay: Some(Replay::resume(cursor, page)), recovered, is_lost: false })
+            let catch_up = CatchUp::resume(&gateway.hub, connection, cursor, page);
+            Ok(Beginning { cursor, catch_up, recovered })
         }
         Err(error) if matches!(error.kind(), ErrorKind::ResyncRequired | ErrorKind::CursorInvalid) => {
-            Ok(Beginning { is_lost: true, ..begin(gateway, connection).await? })
+            let beginning = begin(gateway, connection).await?;
+            catch_up::resync_required(connection);
+            Ok(beginning)
         }
         Err(error) => Err(error),
     }
 }
 
 /// Live from now on, as soon as the feed carries the user.
-async fn begin(gateway: &Gateway, connection: &Connection) -> Result<Beginning, Error> {
+async fn begin(gateway: &Gateway, connection: &Arc<Connection>) -> Result<Beginning, Error> {
     loop {
         if connection.outbound.closing().is_some() {
             return Err(Error::unavailable("the connection was closed while it was opened"));
         }
-        let mut begun = Position(0);
-        if let GoLive::Live(_) = gateway.hub.go_live_at_head(connection, |head| begun = head)
-            && let Some(cursor) = gateway.hub.cursor(begun)
+        if let Some(catch_up) = CatchUp::begin(&gateway.hub, connection)
+            && let Some(cursor) = gateway.hub.cursor(catch_up.begun())
         {
-            return Ok(Beginning { cursor, replay: None, recovered: false, is_lost: false });
+            return Ok(Beginning { cursor, catch_up, recovered: false });
         }
         connection.outbound.attention().await;
     }

@@ -1,14 +1,11 @@
 //! The rooms and connections of this gateway behind one short lock. Delivering is a queue push per receiver.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
-use messenger_core::{ConversationId, Cursor, Error, ErrorKind, JournalId, Position, UserId};
+use messenger_core::{ConversationId, Cursor, Error, ErrorKind, IdSet, JournalId, Position, UserId};
 use messenger_identity::{Identity, Revocation};
 use messenger_proto::event::v1::{self as event, signal::Signal as Kind};
 use tokio::sync::Notify;
@@ -36,7 +33,7 @@ pub struct Hub {
 struct State {
     rooms: Rooms,
     /// Users whose place in the feed is to be looked at: they came or the last of them went.
-    unsettled: HashSet<UserId>,
+    unsettled: IdSet<UserId>,
     connections: usize,
     is_draining: bool,
 }
@@ -215,7 +212,7 @@ impl Hub {
     }
 
     /// The stream carries the user from `position` on.
-    pub fn follow(&self, user_id: UserId, position: Position, conversations: HashSet<ConversationId>) {
+    pub fn follow(&self, user_id: UserId, position: Position, conversations: IdSet<ConversationId>) {
         let mut state = self.lock();
         if !state.rooms.follow(user_id, position, conversations) {
             state.unsettled.insert(user_id);

@@ -5,17 +5,17 @@
 //! ([`Session::maintain`]). Nothing in here knows sockets or HTTP.
 
 mod admission;
+mod catch_up;
 mod command;
 mod connection;
 mod delivery;
 mod drain;
 mod feed;
+mod fetch;
 pub mod frame;
 mod gateway;
 mod handshake;
 mod hub;
-#[cfg(test)]
-mod interleavings;
 pub mod limits;
 pub mod outbound;
 mod pid;
@@ -25,15 +25,17 @@ mod replay;
 mod reply;
 mod revocation;
 mod rooms;
+#[cfg(test)]
+mod simulation;
 
 use std::{pin::Pin, sync::Arc};
 
-use messenger_core::{Error, Position};
+use messenger_core::Error;
 use messenger_identity::Identity;
 use serde_json::value::RawValue;
 use tokio::time::Sleep;
 
-use self::{connection::Connection, hub::Seat, limits::Flood, replay::Replay, reply::Request};
+use self::{catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, limits::Flood, reply::Request};
 pub use self::{
     command::Command,
     frame::{Frame, ReplyTo, WireFormat},
@@ -64,9 +66,8 @@ pub struct Session {
     /// Kept for its drop.
     _seat: Seat,
     connected: Connected,
-    /// Everything above it that concerns this connection was or will be sent on it.
-    begun: Position,
-    replay: Option<Replay>,
+    catch_up: CatchUp,
+    fetch: Fetch,
     errand: Option<Errand>,
     alarm: Pin<Box<Sleep>>,
     /// The client was told of the end of its token.
@@ -118,10 +119,18 @@ impl Session {
     /// Call it again and again beside the socket in one `select!`; dropping it midway loses nothing.
     pub async fn maintain(&mut self) {
         tokio::select! {
-            () = self.connection.outbound.attention() => self.look(),
+            () = self.connection.outbound.attention() => self.catch_up.look(),
             () = ended(self.errand.as_mut()) => self.errand = None,
-            page = replay::read(self.replay.as_mut()) => self.turn(page),
+            page = self.fetch.page() => self.catch_up.turn(page),
             () = self.alarm.as_mut() => self.wake(),
+        }
+        self.read_on();
+    }
+
+    /// Reads the page of a replay that is due, if one is.
+    fn read_on(&mut self) {
+        if let Some(due) = self.catch_up.due() {
+            self.fetch.start(&self.gateway, self.identity.user_id, due);
         }
     }
 }

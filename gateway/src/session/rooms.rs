@@ -3,12 +3,9 @@
 //! Rooms are `user:{id}` (all connections of a user) and `conversation:{id}` (the users online here who take part).
 //! A connection is live (the feed is delivered to it) or replaying (its session reads what it missed).
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
-use messenger_core::{ConversationId, JournalId, Position, UserId};
+use messenger_core::{ConversationId, IdMap, IdSet, JournalId, Position, UserId};
 use messenger_identity::Identity;
 use messenger_proto::event::v1::{self as event, conversation_changed::Change};
 
@@ -17,8 +14,8 @@ use super::{connection::Connection, delivery::Delivery, recent::Recent};
 /// All rooms of this gateway.
 #[derive(Debug, Default)]
 pub struct Rooms {
-    pub(super) users: HashMap<UserId, UserRoom>,
-    conversations: HashMap<ConversationId, HashSet<UserId>>,
+    pub(super) users: IdMap<UserId, UserRoom>,
+    conversations: IdMap<ConversationId, IdSet<UserId>>,
     recent: Recent,
     /// The journal the feed is of; none before the first stream.
     pub(super) journal: Option<JournalId>,
@@ -31,7 +28,7 @@ pub struct Rooms {
 pub struct UserRoom {
     pub(super) members: Vec<Member>,
     pub(super) follow: Follow,
-    conversations: HashSet<ConversationId>,
+    conversations: IdSet<ConversationId>,
     /// Where the feed of this user begins, or its memberships last changed: below it, only a replay knows.
     settled_from: Position,
 }
@@ -84,7 +81,7 @@ impl Rooms {
         let same = self.journal == Some(journal);
         for room in self.users.values_mut() {
             room.follow = Follow::Wanted;
-            room.conversations = HashSet::new();
+            room.conversations = IdSet::default();
             for member in &mut room.members {
                 if let Progress::Live(sent) = member.progress {
                     let reached = sent.max(self.position);
@@ -93,13 +90,13 @@ impl Rooms {
                 member.connection.outbound.call_attention();
             }
         }
-        self.conversations = HashMap::new();
+        self.conversations = IdMap::default();
         self.recent.restart(position);
         (self.journal, self.position) = (Some(journal), position);
     }
 
     /// The feed carries the user from `position` on. False when nobody of the user is here any more.
-    pub fn follow(&mut self, user_id: UserId, position: Position, conversations: HashSet<ConversationId>) -> bool {
+    pub fn follow(&mut self, user_id: UserId, position: Position, conversations: IdSet<ConversationId>) -> bool {
         let Some(room) = self.users.get_mut(&user_id) else { return false };
         for conversation_id in &conversations {
             self.conversations.entry(*conversation_id).or_default().insert(user_id);

@@ -8,7 +8,7 @@ mod batch;
 mod command;
 mod config;
 mod convert;
-mod feed;
+pub mod feed;
 mod journal;
 mod messages;
 pub mod model;
@@ -18,7 +18,7 @@ mod replay;
 mod rpc;
 pub mod sequence;
 pub mod store;
-mod streams;
+pub mod streams;
 mod target;
 
 use std::sync::Arc;

@@ -60,9 +60,16 @@ impl Messages {
         let pipes = Pipes { journal: journal.clone(), targets: Arc::clone(&targets), shutdown: shutdown.clone() };
         let replays = Replays::new(Arc::clone(&store), feed.clone());
         let (running_bus, token) = (Arc::clone(&bus), shutdown.token.clone());
-        spawn_vital(shutdown, async move { running_bus.run(token).await });
-        spawn_vital(shutdown, sequencer.run(shutdown.token.clone()));
-        spawn_vital(shutdown, writer.run(shutdown.token.clone()));
+        shutdown.spawn_vital("the bus", async move {
+            running_bus.run(token).await;
+            Ok(())
+        });
+        shutdown.spawn_vital("the feed", sequencer.run(shutdown.token.clone()));
+        let token = shutdown.token.clone();
+        shutdown.spawn_vital("the writer", async move {
+            writer.run(token).await;
+            Ok(())
+        });
         Ok(Self { store, journal, pipes, feed, replays, shutdown: shutdown.clone(), targets, bus, clock })
     }
 
@@ -102,15 +109,6 @@ impl Messages {
         }
         Ok(read)
     }
-}
-
-/// Starts a task the process is nothing without: should it end (it panicked), everything ends and is started anew.
-fn spawn_vital(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + 'static) {
-    let guard = shutdown.token.clone().drop_guard();
-    shutdown.spawn(async move {
-        let _guard = guard;
-        task.await;
-    });
 }
 
 fn message_read(conversation: ConversationId, (user, origin): (UserId, i64), read: &ReadState) -> Bytes {

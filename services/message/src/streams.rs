@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What a streaming call answers.
-pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The drafts of a pipe, at most a batch at a time.
 pub(crate) struct InboundDrafts {
@@ -101,20 +101,21 @@ pub(crate) async fn follow_asked(mut requests: Streaming<FollowRequest>, asks: A
         };
         // At its end the gateway asks for nobody else, but goes on to listen.
         let Ok(Some(request)) = request else { return };
-        let asked = match request.command {
-            Some(Command::Add(users)) => match user_ids(&users.user_ids) {
-                Ok(users) => asks.add(&users).await,
-                Err(error) => Err(error),
-            },
-            Some(Command::Remove(users)) => match user_ids(&users.user_ids) {
-                Ok(users) => asks.remove(users).await,
-                Err(error) => Err(error),
-            },
-            None => Ok(()),
-        };
-        if let Err(error) = asked {
+        if let Err(error) = ask(&asks, request).await {
             return asks.end(error);
         }
+    }
+}
+
+/// Asks what a gateway asks for.
+///
+/// # Errors
+/// VALIDATION_FAILED when a user is named by something else than a UUID; UNAVAILABLE when the feed has ended.
+pub async fn ask(asks: &Asks, request: FollowRequest) -> Result<()> {
+    match request.command {
+        Some(Command::Add(users)) => asks.add(&user_ids(&users.user_ids)?).await,
+        Some(Command::Remove(users)) => asks.remove(user_ids(&users.user_ids)?).await,
+        None => Ok(()),
     }
 }
 
@@ -123,7 +124,8 @@ fn user_ids(texts: &[String]) -> Result<Vec<UserId>> {
 }
 
 /// What a gateway hears.
-pub(crate) fn followed(events: Events, journal: JournalId) -> Answers<FollowResponse> {
+#[must_use]
+pub fn followed(events: Events, journal: JournalId) -> Answers<FollowResponse> {
     let next = move |state| next_followed(state, journal);
     Box::pin(stream::unfold((events, VecDeque::new()), next))
 }

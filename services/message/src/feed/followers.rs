@@ -4,13 +4,10 @@
 //! the one that removes it is the last. Whom to begin with is read in a snapshot that may lie on either side of the
 //! feed: changes since it was asked for are noted meanwhile, a snapshot ahead of the feed is held until it gets there.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use messenger_core::{ConversationId, Error, Position, UserId};
+use messenger_core::{ConversationId, Error, IdMap, IdSet, Position, UserId};
 
 use super::queue::{Chosen, FeedEvent, Queue};
 use crate::{
@@ -21,19 +18,19 @@ use crate::{
 };
 
 /// Tells followers of one process apart.
-pub(crate) type FollowerId = u64;
+pub type FollowerId = u64;
 /// Tells additions apart.
-pub(crate) type Ticket = u64;
+pub type Ticket = u64;
 
 /// All followers of this process.
 #[derive(Default)]
 pub(crate) struct Followers {
-    followers: HashMap<FollowerId, Follower>,
+    followers: BTreeMap<FollowerId, Follower>,
     /// Who listens to a conversation, and for how many of its users.
-    interest: HashMap<ConversationId, Vec<(FollowerId, u32)>>,
+    interest: IdMap<ConversationId, Vec<(FollowerId, u32)>>,
     /// Who asked for a user.
-    users: HashMap<UserId, Vec<FollowerId>>,
-    additions: HashMap<Ticket, Addition>,
+    users: IdMap<UserId, Vec<FollowerId>>,
+    additions: BTreeMap<Ticket, Addition>,
     next_ticket: Ticket,
     /// Followers something was chosen for in the batch at hand.
     touched: Vec<FollowerId>,
@@ -41,14 +38,14 @@ pub(crate) struct Followers {
 
 struct Follower {
     queue: Arc<Queue>,
-    users: HashMap<UserId, HashSet<ConversationId>>,
+    users: IdMap<UserId, IdSet<ConversationId>>,
     chosen: Vec<u32>,
 }
 
 /// Users asked for whose conversations are not known yet.
 struct Addition {
     follower: FollowerId,
-    users: HashSet<UserId>,
+    users: IdSet<UserId>,
     /// What happened to them since: where, and whether they take part after it.
     since: Vec<(Position, UserId, ConversationId, bool)>,
     snapshot: Option<Followed>,
@@ -63,7 +60,7 @@ impl Followers {
     /// A new one, told first of all where the feed is.
     pub(crate) fn open(&mut self, id: FollowerId, queue: Arc<Queue>, position: Position) {
         queue.push(FeedEvent::Welcome(position));
-        self.followers.insert(id, Follower { queue, users: HashMap::new(), chosen: Vec::new() });
+        self.followers.insert(id, Follower { queue, users: IdMap::default(), chosen: Vec::new() });
     }
 
     /// Begins to follow users; to be asked for before the snapshot is. None when the follower is gone.
@@ -220,8 +217,8 @@ impl Followers {
 
     /// From now on the users are followed. `position` is not below the snapshot's.
     fn activate(&mut self, addition: Addition, snapshot: Followed, position: Position) {
-        let mut memberships: HashMap<UserId, HashSet<ConversationId>> =
-            addition.users.iter().map(|user| (*user, HashSet::new())).collect();
+        let mut memberships: IdMap<UserId, IdSet<ConversationId>> =
+            addition.users.iter().map(|user| (*user, IdSet::default())).collect();
         for (user, conversation) in snapshot.memberships {
             if let Some(conversations) = memberships.get_mut(&user) {
                 conversations.insert(conversation);
@@ -243,9 +240,9 @@ impl Followers {
         }
     }
 
-    fn remember_user(&mut self, id: FollowerId, user: UserId, conversations: &HashSet<ConversationId>) {
+    fn remember_user(&mut self, id: FollowerId, user: UserId, conversations: &IdSet<ConversationId>) {
         let Some(follower) = self.followers.get_mut(&id) else { return };
-        follower.users.insert(user, HashSet::with_capacity(conversations.len()));
+        follower.users.insert(user, IdSet::with_capacity_and_hasher(conversations.len(), Default::default()));
         self.users.entry(user).or_default().push(id);
         conversations.iter().for_each(|conversation| self.listen(id, user, *conversation));
     }

@@ -1,6 +1,7 @@
 //! The feed: every entry once and in order to those it concerns, as it is committed.
 
 mod followers;
+mod order;
 mod queue;
 mod sequencer;
 
@@ -14,7 +15,10 @@ use tokio::sync::mpsc;
 
 use self::{followers::FollowerId, queue::Queue};
 
+use crate::model::JournalHead;
+
 pub use self::{
+    order::{Order, Snapshot},
     queue::{Chosen, FeedEvent},
     sequencer::Sequencer,
 };
@@ -33,13 +37,26 @@ pub struct Feed {
     next_id: Arc<AtomicU64>,
 }
 
-enum Command {
+/// What followers want of the feed.
+pub enum Command {
+    /// To hear it.
     Open(FollowerId, Arc<Queue>),
+    /// To hear of these users too.
     Add(FollowerId, Vec<UserId>),
+    /// To hear of them no more.
     Remove(FollowerId, Vec<UserId>),
 }
 
 impl Feed {
+    /// The feed from `head` on: for those who follow, and what they want of the order that feeds them.
+    #[must_use]
+    pub fn new(head: JournalHead) -> (Self, mpsc::Receiver<Command>, Order) {
+        let (sender, commands) = mpsc::channel(COMMANDS_QUEUED_MAX);
+        let position = Arc::new(AtomicI64::new(head.last.0));
+        let order = Order::new(head, Arc::clone(&position));
+        (Self { journal: head.id, position, commands: sender, next_id: Arc::new(AtomicU64::new(1)) }, commands, order)
+    }
+
     /// The journal it follows.
     #[must_use]
     pub fn journal(&self) -> JournalId {

@@ -77,7 +77,7 @@ impl FeedEvent {
 
 /// Between the feed and one follower.
 #[derive(Debug, Default)]
-pub(crate) struct Queue {
+pub struct Queue {
     state: Mutex<State>,
     ready: Notify,
     ended: CancellationToken,

@@ -165,7 +165,7 @@ proptest! {
         let answered_at = answered_at.index(events.len() + 1);
         let mut heard = Heard::new(0);
         let ticket = heard.followers.begin(FOLLOWER, &[who]).expect("it is there");
-        let mut taking_part = HashSet::new();
+        let mut taking_part = IdSet::default();
         let mut snapshot = None;
         let mut concerned = Vec::new();
         let mut commit = Vec::new();

@@ -1,0 +1,48 @@
+//! Pages of replays, read from the message service.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use messenger_core::{Error, UserId};
+use messenger_proto::message::v1::{ReplayRequest, ReplayResponse};
+use messenger_rpc::{from_status, request_as};
+
+use super::gateway::Gateway;
+
+type Page = Result<ReplayResponse, Error>;
+
+/// The page a session is reading, if it is reading one.
+#[derive(Default)]
+pub(super) struct Fetch(Option<Pin<Box<dyn Future<Output = Page> + Send>>>);
+
+impl Fetch {
+    /// Begins to read a page after a pause.
+    pub(super) fn start(
+        &mut self,
+        gateway: &Arc<Gateway>,
+        user_id: UserId,
+        (request, pause): (ReplayRequest, Duration),
+    ) {
+        let gateway = Arc::clone(gateway);
+        self.0 = Some(Box::pin(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            read(&gateway, user_id, request).await
+        }));
+    }
+
+    /// The page; pending while none is read. May be dropped and called again.
+    pub(super) async fn page(&mut self) -> Page {
+        let Some(page) = &mut self.0 else { return std::future::pending().await };
+        let page = page.await;
+        self.0 = None;
+        page
+    }
+}
+
+/// Reads a page.
+pub(super) async fn read(gateway: &Gateway, user_id: UserId, request: ReplayRequest) -> Page {
+    let mut service = gateway.services.message.clone();
+    let page = service.replay(request_as(user_id, request)).await;
+    page.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
+}
