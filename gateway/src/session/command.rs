@@ -1,9 +1,10 @@
 //! What a client may ask for: each event decoded, checked at the edge, and handed on.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use messenger_core::{
-    ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, Timestamp, UserId,
+    Bug, ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, Timestamp, UserId,
+    is_seeded,
 };
 use messenger_proto::message::v1::{self as message, draft::Target, mark_read_request::UpTo};
 use messenger_rpc::request_as;
@@ -122,7 +123,13 @@ impl Session {
             if self.connection.is_leaving() {
                 return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));
             }
-            self.gateway.pipe.send(Undecided::new(draft, message_id, request.clone(), weight))
+            let undecided = Undecided::new(draft, message_id, request.clone(), weight);
+            if is_seeded(Bug::ConcurrentHandlers) {
+                let gateway = Arc::clone(&self.gateway);
+                tokio::spawn(async move { gateway.pipe.send(undecided) });
+                return Ok(());
+            }
+            self.gateway.pipe.send(undecided)
         });
         if let Err(error) = sent {
             request.fail(&error);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use messenger_core::{ConversationId, IdMap, IdSet, JournalId, Position, UserId};
+use messenger_core::{Bug, ConversationId, IdMap, IdSet, JournalId, Position, UserId, is_seeded};
 use messenger_identity::Identity;
 use messenger_proto::event::v1::{self as event, conversation_changed::Change};
 
@@ -131,7 +131,7 @@ impl Rooms {
                 }
             }
         }
-        if let Some(user_id) = removed_by(entry) {
+        if let Some(user_id) = removed_by(entry).filter(|_| !is_seeded(Bug::EmitAfterRemove)) {
             self.change(user_id, position, |rooms, user_id| {
                 rooms.leave(conversation_id, user_id);
                 if let Some(room) = rooms.users.get_mut(&user_id) {
@@ -187,7 +187,7 @@ impl Rooms {
         member.progress = Progress::Live(reached);
         on_live(reached);
         for delivery in newer {
-            if room.conversations.contains(&delivery.conversation_id) {
+            if room.conversations.contains(&delivery.conversation_id) || is_seeded(Bug::ResumeWithoutMembership) {
                 member.deliver(delivery);
             }
         }
