@@ -2,12 +2,20 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use clap::{Args, Parser};
-use messenger_core::{Error, ErrorKind, Result};
+use clap::{Args, Parser, Subcommand};
+use messenger_core::Result;
 use messenger_db::StoreArgs;
 use messenger_identity::TokenRules;
-use messenger_rpc::ServiceCredential;
+use messenger_rpc::ServeArgs;
 use messenger_telemetry::{ProcessArgs, Settings};
+
+use crate::{
+    command::{KeysCommand, SealArgs, UsersCommand},
+    foreign::Source,
+    foreign_args::ForeignArgs,
+    issuers::Accounts,
+    seal::Seal,
+};
 
 /// Every process keeps revocations a little longer than this.
 const ACCESS_TOKEN_TTL_MAX: Duration = Duration::from_secs(15 * 60);
@@ -15,35 +23,40 @@ const REFRESH_TOKEN_TTL_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Identity: users, passwords, sessions and the tokens they are known by.
 #[derive(Parser)]
-#[command(name = "messenger-auth", version, about)]
+#[command(name = "messenger-auth", version, about, args_conflicts_with_subcommands = true)]
 pub struct Config {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Address of the gRPC server.
     #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
     /// Where the stores are.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// What services prove themselves by, the same for all of them: at least 32 characters.
-    #[arg(
-        long,
-        env = "MESSENGER_SERVICE_SECRET",
-        hide_env_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub service_secret: String,
+    /// Which callers are served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
     /// Life and names of tokens.
     #[command(flatten)]
     pub tokens: TokenConfig,
-    /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
-    #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
-    pub metrics_listen: Option<SocketAddr>,
     /// Those every binary has.
     #[command(flatten)]
     pub process: ProcessArgs,
 }
 
-/// Life and names of tokens.
+/// What to do instead of serving.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Care for the keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Keep users out, or let them in again.
+    #[command(subcommand)]
+    Users(UsersCommand),
+}
+
+/// Whose tokens are accepted, their life and names, and how the keys of ours are kept.
 #[derive(Debug, Clone, Args)]
 pub struct TokenConfig {
     /// Life of an access token: 10s to 15m.
@@ -58,19 +71,12 @@ pub struct TokenConfig {
     /// `aud` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
     pub token_audience: String,
-}
-
-impl Config {
-    /// What services prove themselves by.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED when it is missing or too short.
-    pub fn credential(&self) -> Result<ServiceCredential> {
-        ServiceCredential::new(&self.service_secret).map_err(|cause| {
-            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
-            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-        })
-    }
+    /// What keys are encrypted with in the store.
+    #[command(flatten)]
+    pub seal: SealArgs,
+    /// Other identity systems.
+    #[command(flatten)]
+    pub foreign: ForeignArgs,
 }
 
 impl Settings for Config {
@@ -82,16 +88,10 @@ impl Settings for Config {
 /// The settings in force, secrets hidden.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hidden = |is_set| if is_set { "(hidden)" } else { "(not set)" };
         writeln!(f, "listen = {}", self.listen)?;
         write!(f, "{}", self.store)?;
-        writeln!(f, "service-secret = {}", hidden(!self.service_secret.is_empty()))?;
-        writeln!(f, "access-token-ttl = {}s", self.tokens.access_token_ttl.as_secs())?;
-        writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;
-        writeln!(f, "token-issuer = {}", self.tokens.token_issuer)?;
-        writeln!(f, "token-audience = {}", self.tokens.token_audience)?;
-        let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
-        writeln!(f, "metrics-listen = {metrics_listen}")?;
+        write!(f, "{}", self.serve)?;
+        write!(f, "{}", self.tokens)?;
         writeln!(f, "log = {}", self.process.log)
     }
 }
@@ -101,6 +101,39 @@ impl TokenConfig {
     #[must_use]
     pub fn rules(&self) -> TokenRules {
         TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
+    }
+
+    /// What keys are encrypted with; none: nothing.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED when the secret is weak or cannot be read.
+    pub fn seal(&self) -> Result<Option<Seal>> {
+        self.seal.seal()
+    }
+
+    /// Other identity systems whose tokens are accepted.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED when the settings do not fit together.
+    pub fn sources(&self) -> Result<Vec<Source>> {
+        self.foreign.sources(&self.token_issuer)
+    }
+
+    /// Whether users register and log in here.
+    #[must_use]
+    pub const fn accounts(&self) -> Accounts {
+        if self.foreign.no_own_accounts { Accounts::Elsewhere } else { Accounts::Here }
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for TokenConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "access-token-ttl = {}s", self.access_token_ttl.as_secs())?;
+        writeln!(f, "refresh-token-ttl = {}s", self.refresh_token_ttl.as_secs())?;
+        writeln!(f, "token-issuer = {}", self.token_issuer)?;
+        writeln!(f, "token-audience = {}", self.token_audience)?;
+        write!(f, "{}{}", self.seal, self.foreign)
     }
 }
 
@@ -112,6 +145,8 @@ impl Default for TokenConfig {
             refresh_token_ttl: Duration::from_secs(30 * 86_400),
             token_issuer: issuer,
             token_audience: audience,
+            seal: SealArgs::default(),
+            foreign: ForeignArgs::default(),
         }
     }
 }
@@ -163,6 +198,6 @@ mod tests {
         let config = Config::try_parse_from(arguments).expect("valid");
         let shown = config.to_string();
         assert!(!shown.contains(&secret) && !shown.contains("hunter2"), "{shown}");
-        assert!(config.credential().is_ok() && shown.contains("db/chat"));
+        assert!(shown.contains("db/chat"));
     }
 }

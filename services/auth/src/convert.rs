@@ -1,13 +1,14 @@
 //! Requests into values, results into answers.
 
-use messenger_core::{Error, Result, SessionId, UserId};
-use messenger_identity::Revocation;
+use messenger_core::{Error, Result, SessionId, Timestamp, UserId};
+use messenger_identity::{ForeignIssuer, ForeignUser, Revocation, SUBJECT_BYTES_MAX, TokenRules, foreign_user_id};
 use messenger_proto::auth::v1 as proto;
-use messenger_rpc::{Caller, timestamp};
+use messenger_rpc::{Caller, Service, from_timestamp, timestamp};
 
 use crate::{
     identity::Registration,
-    model::{Email, Password, Profile, Session, User, user_agent},
+    issuers::Issuers,
+    model::{self, Email, ForeignProfile, Password, Profile, Session, User, user_agent},
     policy,
     revocations::Page,
     tokens::Tokens,
@@ -59,7 +60,7 @@ pub(crate) fn users(users: &[User], caller: &Caller) -> Vec<proto::User> {
 
 /// To the user itself, which has just shown who it is.
 pub(crate) fn own(user: &User) -> proto::User {
-    self::user(user, &Caller::Service { on_behalf_of: Some(user.id) })
+    self::user(user, &Caller::Service { service: Service::Auth, on_behalf_of: Some(user.id) })
 }
 
 pub(crate) fn tokens(tokens: Tokens) -> proto::Tokens {
@@ -77,6 +78,51 @@ pub(crate) fn session(session: Session) -> proto::Session {
     }
 }
 
+/// A profile that is pushed; every field is checked.
+pub(crate) fn foreign_profile(request: &proto::UpsertUserRequest, now: Timestamp) -> Result<ForeignProfile> {
+    let subject = subject(&request.subject)?;
+    Ok(ForeignProfile {
+        user_id: foreign_user_id(&request.issuer, subject),
+        issuer: request.issuer.clone(),
+        subject: subject.to_owned(),
+        email: request.email.as_deref().map(Email::new).transpose()?,
+        full_name: request.full_name.as_deref().map(model::full_name).transpose()?,
+        designation: request.designation.as_deref().map(model::designation).transpose()?,
+        as_of: request.as_of.map_or(now, from_timestamp).min(now),
+        token_at: None,
+    })
+}
+
+pub(crate) fn foreign_user(request: proto::AdmitUserRequest) -> Result<ForeignUser> {
+    Ok(ForeignUser {
+        user_id: foreign_user_id(&request.issuer, subject(&request.subject)?),
+        issuer: request.issuer,
+        subject: request.subject,
+        issued_at: request.issued_at.map(from_timestamp).unwrap_or_default(),
+        email: request.email,
+        full_name: request.full_name,
+        designation: request.designation,
+    })
+}
+
+fn subject(text: &str) -> Result<&str> {
+    if text.is_empty() || text.len() > SUBJECT_BYTES_MAX || text.contains('\0') {
+        return Err(Error::invalid("subject", "must have 1 to 255 bytes, no NUL"));
+    }
+    Ok(text)
+}
+
+pub(crate) fn jwks(issuers: &Issuers) -> proto::GetJwksResponse {
+    let foreign_issuers = issuers.foreign_issuers().into_iter().map(|ForeignIssuer { rules, claims, jwks }| {
+        let (subject_claim, email_claim) = (claims.subject, claims.email);
+        let (full_name_claim, designation_claim) = (claims.full_name, claims.designation);
+        let TokenRules { issuer, audience } = rules;
+        proto::ForeignIssuer { issuer, audience, jwks, subject_claim, email_claim, full_name_claim, designation_claim }
+    });
+    let foreign_issuers = foreign_issuers.collect();
+    proto::GetJwksResponse { jwks: issuers.jwks().unwrap_or_default(), foreign_issuers }
+}
+
 pub(crate) fn page(page: Page) -> proto::WatchRevocationsResponse {
     let revocations = page.revocations.iter().map(revocation).collect();
     proto::WatchRevocationsResponse { revocations, head_number: page.head_number }
@@ -90,5 +136,6 @@ fn revocation(revocation: &Revocation) -> proto::Revocation {
         session_id: text(revocation.session_id),
         except_session_id: text(revocation.except_session_id),
         revoked_at: Some(timestamp(revocation.revoked_at)),
+        until: Some(timestamp(revocation.until)),
     }
 }

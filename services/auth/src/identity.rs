@@ -1,16 +1,19 @@
 //! Users: how they register, prove who they are, are found and described.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use async_trait::async_trait;
 use messenger_core::{Clock, Error, ErrorKind, Result, SessionId, UserId, limits, page};
+use messenger_identity::{Admission, ForeignUser};
+use messenger_telemetry::Audit;
 use uuid::Uuid;
 
 use crate::{
-    model::{self, Account, Email, Password, PasswordChange, Profile, ProfileChange, User},
+    model::{self, Account, Email, ForeignProfile, Password, PasswordChange, Profile, ProfileChange, User},
     passwords::Passwords,
     search::{WordRange, words},
     sessions::{Sessions, SignedIn},
-    store::Store,
+    store::{Known, Store},
 };
 
 /// A user about to be.
@@ -54,6 +57,11 @@ impl Users {
     /// # Errors
     /// EMAIL_TAKEN, also when another registers the address at the same time; RATE_LIMITED.
     pub async fn register(&self, registration: Registration) -> Result<SignedIn> {
+        let outcome = self.write_registration(registration).await;
+        Audit::of("user.registered").by(outcome.as_ref().ok().map(|made| made.user.id)).outcome(outcome)
+    }
+
+    async fn write_registration(&self, registration: Registration) -> Result<SignedIn> {
         let Registration { email, password, profile, user_agent } = registration;
         let password_hash = self.passwords.hash(password).await?;
         let now = self.clock.now();
@@ -70,6 +78,17 @@ impl Users {
     /// INVALID_CREDENTIALS, the same and after the same time for an unknown account and a wrong password; RATE_LIMITED.
     pub async fn login(&self, email: &Email, password: Password, user_agent: String) -> Result<SignedIn> {
         let account = self.store.account_by_email(email).await?;
+        let user_id = account.as_ref().map(|account| account.user.id);
+        let outcome = self.begin_session(account, password, user_agent).await;
+        Audit::of("user.logged_in").by(user_id).outcome(outcome)
+    }
+
+    async fn begin_session(
+        &self,
+        account: Option<Account>,
+        password: Password,
+        user_agent: String,
+    ) -> Result<SignedIn> {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let is_right = self.passwords.verify(password, hash).await?;
         let account = account.filter(|_| is_right).ok_or_else(|| refused("unknown account or wrong password"))?;
@@ -90,12 +109,52 @@ impl Users {
         current: Password,
         new: Password,
     ) -> Result<()> {
+        let outcome = self.write_password((user_id, keep), current, new).await;
+        Audit::of("user.password_changed").by(user_id).session(keep).outcome(outcome)
+    }
+
+    async fn write_password(
+        &self,
+        (user_id, keep): (UserId, SessionId),
+        current: Password,
+        new: Password,
+    ) -> Result<()> {
         let from = self.store.account(user_id).await?.map(|account| account.password_hash);
         let is_right = self.passwords.verify(current, from.clone()).await?;
         let from = from.filter(|_| is_right).ok_or_else(|| refused("wrong password"))?;
         let to = self.passwords.hash(new).await?;
         let is_changed = self.sessions.change_password(PasswordChange { user_id, from, to, keep }).await?;
         if is_changed { Ok(()) } else { Err(refused("wrong password")) }
+    }
+
+    /// Makes or updates a user of another identity system; what is older than what is known changes nothing.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn describe(&self, profile: ForeignProfile) -> Result<Known> {
+        self.store.describe(profile, self.clock.now()).await
+    }
+
+    /// The user of another system's valid token, described as far as the token can be believed to be meant so.
+    ///
+    /// # Errors
+    /// TOKEN_REVOKED for a deactivated user; UNAVAILABLE when the store is away.
+    pub async fn admit(&self, user: &ForeignUser) -> Result<()> {
+        let name = |text: &Option<String>| text.as_deref().and_then(|name| model::full_name(cut(name)).ok());
+        let profile = ForeignProfile {
+            user_id: user.user_id,
+            issuer: user.issuer.clone(),
+            subject: user.subject.clone(),
+            email: user.email.as_deref().and_then(|email| Email::new(email).ok()),
+            full_name: name(&user.full_name),
+            designation: name(&user.designation),
+            as_of: user.issued_at,
+            token_at: Some(user.issued_at),
+        };
+        match self.describe(profile).await? {
+            Known { is_active: true, .. } => Ok(()),
+            Known { is_active: false, .. } => Err(Error::new(ErrorKind::TokenRevoked, "the user is deactivated")),
+        }
     }
 
     /// One user.
@@ -124,8 +183,7 @@ impl Users {
     /// VALIDATION_FAILED for a query or token that is none.
     pub async fn search(&self, query: &str, rows: u32, token: &str) -> Result<UserPage> {
         if let Ok(email) = Email::new(query) {
-            let account = self.store.account_by_email(&email).await?;
-            let users = account.map(|account| account.user).into_iter().collect();
+            let users = self.store.users_by_email(&email, i64::from(rows)).await?;
             return Ok(UserPage { users, next_page_token: String::new() });
         }
         let range = WordRange::new(query)?;
@@ -161,6 +219,25 @@ impl Users {
         });
         self.store.update_profile(id, ProfileChange { full_name, designation }).await
     }
+}
+
+/// For this process's own verifier.
+#[async_trait]
+impl Admission for Users {
+    async fn admit(&self, user: &ForeignUser) -> Result<()> {
+        Self::admit(self, user).await
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Users")
+    }
+}
+
+/// What a claim has beyond a name's length is left out.
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(model::NAME_CHARS_MAX).map_or(text, |(end, _)| &text[..end])
 }
 
 fn refused(message: &'static str) -> Error {

@@ -3,79 +3,106 @@
 //! Wiring: [`Config`] > [`open_store`] > [`build`] > [`Auth::routes`], served over TCP by [`run`] or in process by the
 //! standalone binary. [`Auth::start`] runs what belongs beside them.
 
+mod command;
 mod config;
 mod convert;
+pub mod foreign;
+mod foreign_args;
 pub mod identity;
+pub mod issuers;
+pub mod keys;
 pub mod model;
 pub mod passwords;
 pub mod policy;
 pub mod refresh;
 pub mod revocations;
 mod rpc;
+pub mod seal;
 pub mod search;
 pub mod sessions;
 pub mod store;
 pub mod tokens;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::hmac;
 use messenger_core::{Clock, Result, SystemClock};
 use messenger_identity::Verifier;
 use messenger_proto::auth::v1::auth_service_server::{AuthServiceServer, SERVICE_NAME};
-use messenger_rpc::{Check, Served, ServerAuth, ServiceCredential, Sockets};
+use messenger_rpc::{Check, Process, Served, ServerAuth, Service, Trust};
 use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
 pub use self::{
-    config::{Config, TokenConfig},
+    command::{KeysCommand, UsersCommand},
+    config::{Command, Config, TokenConfig},
+    foreign_args::ForeignArgs,
     rpc::{Rpc, SESSION_ID},
     store::open as open_store,
 };
 use self::{
-    identity::Users, passwords::Passwords, revocations::Revocations, sessions::Sessions, store::Store, tokens::Issuer,
+    foreign::{Foreign, Pace},
+    identity::Users,
+    issuers::Issuers,
+    keys::KeyRing,
+    passwords::Passwords,
+    revocations::Revocations,
+    sessions::Sessions,
+    store::Store,
+    tokens::Issuer,
 };
 
 /// Larger than any request of this service: 1,000 ids.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// How often the store is asked whether the signing keys have changed.
+const KEYS_EVERY: Duration = Duration::from_secs(5);
 
 /// The service, ready to be served.
 pub struct Auth {
     users: Arc<Users>,
     sessions: Arc<Sessions>,
     revocations: Arc<Revocations>,
-    verifier: Arc<Verifier>,
+    issuers: Arc<Issuers>,
+    clock: Arc<dyn Clock>,
     lasting_key: hmac::Key,
 }
 
 /// Puts the service together. Makes the keys when the store has none.
 ///
 /// # Errors
-/// UNAVAILABLE or INTERNAL when the store cannot be used.
+/// VALIDATION_FAILED, for the operator, when a setting cannot be used; UNAVAILABLE or INTERNAL when the store cannot.
 pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Auth> {
-    let keys = store.agree_on_keys(tokens::new_keys()?, clock.now()).await?;
-    let issuer = Issuer::new(&keys, config)?;
-    let lasting_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.refresh_secret);
-    let verifier = Verifier::new(config.rules(), clock.clone());
-    verifier.set_keys(issuer.jwks())?;
+    let (keys, refresh_secret) = KeyRing::open(store.clone(), clock.clone(), config.seal()?).await?;
+    let keys = Arc::new(keys);
+    let foreign = Foreign::open(config.sources()?, store.clone(), clock.clone(), Pace::default()).await?;
+    let verifier = Arc::new(Verifier::new(config.rules(), clock.clone()));
+    let issuers = Arc::new(Issuers::new(keys.clone(), foreign, verifier.clone(), config.accounts()));
+    let issuer = Issuer::new(keys, &refresh_secret, config);
     let revocations = Arc::new(Revocations::new(store.clone(), clock.clone()));
     let sessions = Arc::new(Sessions::new(store.clone(), clock.clone(), issuer, revocations.clone()));
-    let users = Arc::new(Users::new(store, clock, Passwords::new()?, sessions.clone()));
-    Ok(Auth { users, sessions, revocations, verifier: Arc::new(verifier), lasting_key })
+    let users = Arc::new(Users::new(store, clock.clone(), Passwords::new()?, sessions.clone()));
+    verifier.set_admission(users.clone());
+    let lasting_key = hmac::Key::new(hmac::HMAC_SHA256, &refresh_secret);
+    Ok(Auth { users, sessions, revocations, issuers, clock, lasting_key })
 }
 
 impl Auth {
-    /// Starts what runs beside the server: it follows the revocations, and removes what is over.
+    /// Starts what runs beside the server: it follows keys and revocations, and removes what is over.
     pub fn start(&self, shutdown: &Shutdown) {
-        let (revocations, verifier) = (self.revocations.clone(), self.verifier.clone());
+        let (revocations, verifier) = (self.revocations.clone(), self.verifier());
         let token = shutdown.token.clone();
         shutdown.spawn(async move { revocations.follow(&verifier, token).await });
+        let (issuers, token) = (self.issuers.clone(), shutdown.token.clone());
+        shutdown.spawn(async move { issuers.follow_foreign(token).await });
+        let (issuers, token) = (self.issuers.clone(), shutdown.token.clone());
+        shutdown.spawn(async move { issuers.follow_own(KEYS_EVERY, token).await });
     }
 
-    /// The generated server behind authentication, by this service's own keys and the credential of services.
+    /// The generated server behind authentication, by this service's own keys and what services are believed by.
     #[must_use]
-    pub fn routes(&self, credential: ServiceCredential, shutdown: &Shutdown) -> Routes {
-        let auth = ServerAuth { verifier: self.verifier.clone(), credential };
+    pub fn routes(&self, trust: Trust, shutdown: &Shutdown) -> Routes {
+        let auth = ServerAuth { verifier: self.verifier(), trust };
         messenger_rpc::routes(auth, |routes| self.add_to(routes, shutdown))
     }
 
@@ -85,6 +112,8 @@ impl Auth {
             users: self.users.clone(),
             sessions: self.sessions.clone(),
             revocations: self.revocations.clone(),
+            issuers: self.issuers.clone(),
+            clock: self.clock.clone(),
             shutdown: shutdown.clone(),
         };
         routes.add_service(AuthServiceServer::new(rpc).max_decoding_message_size(REQUEST_BYTES_MAX));
@@ -101,7 +130,7 @@ impl Auth {
     /// Knows this service's keys and, once started, its revocations.
     #[must_use]
     pub fn verifier(&self) -> Arc<Verifier> {
-        self.verifier.clone()
+        self.issuers.verifier()
     }
 }
 
@@ -110,19 +139,17 @@ impl Auth {
 /// # Errors
 /// One line for the operator that names the setting, when it cannot start; INTERNAL when the server breaks.
 pub async fn run(config: Config) -> Result<()> {
-    let credential = config.credential()?;
-    let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
+    match config.command {
+        Some(Command::Keys(command)) => return command.run().await,
+        Some(Command::Users(command)) => return command.run().await,
+        None => {}
+    }
+    let process = Process::bind(Service::Auth, &config.serve, config.listen).await?;
     let store = open_store(&config.store.location()?).await?;
     let auth = build(&config.tokens, store.clone(), Arc::new(SystemClock)).await?;
-    let shutdown = Shutdown::new();
-    auth.start(&shutdown);
-    let served = Served {
-        name: "auth",
-        services: &[SERVICE_NAME],
-        routes: auth.routes(credential, &shutdown),
-        check: check(store),
-    };
-    sockets.serve(served, shutdown).await
+    auth.start(&process.shutdown);
+    let routes = auth.routes(process.trust.clone(), &process.shutdown);
+    process.serve(Served { services: &[SERVICE_NAME], routes, check: check(store) }).await
 }
 
 /// Whether the store answers.

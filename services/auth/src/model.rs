@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use messenger_core::{Error, Result, SessionId, Timestamp, UserId, content::short_text};
+use messenger_core::{
+    Error, Result, SessionId, Timestamp, UserId,
+    content::short_text,
+    limits::{PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN},
+};
 
 const EMAIL_BYTES_MAX: usize = 254;
-const PASSWORD_CHARS_MIN: usize = 8;
-const PASSWORD_CHARS_MAX: usize = 128;
-const NAME_CHARS_MAX: usize = 200;
+/// Characters of a name or a designation.
+pub const NAME_CHARS_MAX: usize = 200;
 const USER_AGENT_CHARS_MAX: usize = 200;
 
 /// An address: trimmed, lower case, at most 254 bytes, `something@some.where`. Whether mail arrives is not known.
@@ -147,12 +150,42 @@ pub fn user_agent(text: &str) -> String {
 pub struct User {
     /// Names it.
     pub id: UserId,
-    /// Unique among users.
+    /// Unique among users with a password here; empty when another identity system does not say.
     pub email: Email,
     /// What it says about itself.
     pub profile: Profile,
     /// When it registered.
     pub created_at: Timestamp,
+}
+
+/// A user of another identity system, as it is described at some time.
+#[derive(Clone)]
+pub struct ForeignProfile {
+    /// Of issuer and subject, see [`messenger_identity::foreign_user_id`].
+    pub user_id: UserId,
+    /// The system.
+    pub issuer: String,
+    /// Names the user there.
+    pub subject: String,
+    /// None: not said, as the others.
+    pub email: Option<Email>,
+    /// 1 to 200 characters.
+    pub full_name: Option<String>,
+    /// At most 200 characters.
+    pub designation: Option<String>,
+    /// When it was so.
+    pub as_of: Timestamp,
+    /// When the token was issued that says it; none: it was pushed.
+    pub token_at: Option<Timestamp>,
+}
+
+impl ForeignProfile {
+    /// What a user is called that nobody described.
+    #[must_use]
+    pub fn name_unless_described(&self) -> String {
+        let id = self.user_id.uuid().simple().to_string();
+        format!("User {}", &id[..8])
+    }
 }
 
 /// A user with the hash of its password.
@@ -246,24 +279,33 @@ pub struct PasswordChange {
     pub keep: SessionId,
 }
 
+/// A secret as it is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// Encrypted, if sealed.
+    pub bytes: Vec<u8>,
+    /// Fingerprint of the secret it is encrypted with.
+    pub sealed_by: Option<String>,
+}
+
 /// An Ed25519 key that signs access tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey {
     /// Its name in tokens and in the JWK set.
     pub kid: String,
     /// PKCS#8 version 1.
-    pub private_key: Vec<u8>,
+    pub private_key: StoredSecret,
+    /// It is published before, and signs from then on until the next one does.
+    pub signs_from: Timestamp,
 }
 
 /// The keys that every process of this context shares.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Keys {
-    /// The one that signs.
-    pub active: SigningKey,
-    /// Others, whose signatures are still good.
-    pub retired: Vec<SigningKey>,
+    /// At least one, in the order in which they sign.
+    pub signing: Vec<SigningKey>,
     /// By which a refresh token follows from the one before.
-    pub refresh_secret: Vec<u8>,
+    pub refresh_secret: StoredSecret,
 }
 
 #[cfg(test)]

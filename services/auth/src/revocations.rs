@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use messenger_core::{Clock, Result, Timestamp};
+use messenger_core::{Clock, Result};
 use messenger_identity::{Revocation, Verifier};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -17,8 +17,6 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 const PAGE_REVOCATIONS_MAX: i64 = 500;
-/// Longer than the longest access token lives (15 min), with room for clocks that differ.
-const MATTERS_FOR: Duration = Duration::from_secs(20 * 60);
 
 /// Revocations in the order of their numbers, and how far the list went when they were read.
 #[derive(Debug, Clone)]
@@ -89,8 +87,7 @@ impl Revocations {
 
     /// What lies above `after`, of a list whose head was seen at `head`.
     async fn page(&self, after: i64, head: i64) -> Result<Page> {
-        let since = self.oldest();
-        let mut revocations = self.store.revocations(after, since, PAGE_REVOCATIONS_MAX).await?;
+        let mut revocations = self.store.revocations(after, self.clock.now(), PAGE_REVOCATIONS_MAX).await?;
         revocations.retain(|revocation| revocation.number <= head);
         let is_full = i64::try_from(revocations.len()).is_ok_and(|length| length == PAGE_REVOCATIONS_MAX);
         let head_number = revocations.last().filter(|_| is_full).map_or(head, |last| last.number);
@@ -134,12 +131,8 @@ impl Revocations {
         }
     }
 
-    fn oldest(&self) -> Timestamp {
-        self.clock.now().minus(MATTERS_FOR)
-    }
-
     async fn purge(&self) -> Result<()> {
-        self.store.purge(self.clock.now(), self.oldest()).await
+        self.store.purge(self.clock.now()).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, StreamExt as _};
-use messenger_core::{Error, Result, SessionId, UserId};
+use messenger_core::{Clock, Error, Result, SessionId, UserId};
 use messenger_proto::auth::v1::{auth_service_server::AuthService, *};
 use messenger_rpc::{Caller, to_status};
 use messenger_telemetry::Shutdown;
@@ -14,8 +14,8 @@ use tonic::{Request, Response, Status};
 use crate::{
     convert,
     identity::Users,
+    issuers::Issuers,
     model::{Email, Password, user_agent},
-    policy,
     revocations::Revocations,
     sessions::Sessions,
 };
@@ -31,6 +31,8 @@ pub struct Rpc {
     pub(crate) users: Arc<Users>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) revocations: Arc<Revocations>,
+    pub(crate) issuers: Arc<Issuers>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -40,7 +42,7 @@ impl AuthService for Rpc {
 
     async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterResponse>, Status> {
         respond(async {
-            policy::services_only(&Caller::of(&request)?)?;
+            self.issuers.require_own_accounts()?;
             let signed_in = self.users.register(convert::registration(request.get_ref())?).await?;
             let (user, tokens) = (convert::own(&signed_in.user), convert::tokens(signed_in.tokens));
             Ok(RegisterResponse { user: Some(user), tokens: Some(tokens) })
@@ -50,7 +52,7 @@ impl AuthService for Rpc {
 
     async fn login(&self, request: Request<LoginRequest>) -> Result<Response<LoginResponse>, Status> {
         respond(async {
-            policy::services_only(&Caller::of(&request)?)?;
+            self.issuers.require_own_accounts()?;
             let request = request.get_ref();
             let (email, password) = (Email::new(&request.email)?, Password::presented("password", &request.password)?);
             let signed_in = self.users.login(&email, password, user_agent(&request.user_agent)).await?;
@@ -65,7 +67,7 @@ impl AuthService for Rpc {
         request: Request<RefreshTokenRequest>,
     ) -> Result<Response<RefreshTokenResponse>, Status> {
         respond(async {
-            policy::services_only(&Caller::of(&request)?)?;
+            self.issuers.require_own_accounts()?;
             let signed_in = self.sessions.refresh(&request.get_ref().refresh_token).await?;
             let (user, tokens) = (convert::own(&signed_in.user), convert::tokens(signed_in.tokens));
             Ok(RefreshTokenResponse { user: Some(user), tokens: Some(tokens) })
@@ -76,7 +78,7 @@ impl AuthService for Rpc {
     async fn logout(&self, request: Request<LogoutRequest>) -> Result<Response<LogoutResponse>, Status> {
         respond(async {
             let (user_id, session_id) = acting_session(&request)?;
-            self.sessions.end(user_id, session_id).await?;
+            self.sessions.logout(user_id, session_id).await?;
             Ok(LogoutResponse {})
         })
         .await
@@ -133,8 +135,10 @@ impl AuthService for Rpc {
 
     async fn get_jwks(&self, request: Request<GetJwksRequest>) -> Result<Response<GetJwksResponse>, Status> {
         respond(async {
-            policy::services_only(&Caller::of(&request)?)?;
-            Ok(GetJwksResponse { jwks: self.sessions.jwks().to_owned() })
+            if request.get_ref().has_unknown_key {
+                self.issuers.look().await?;
+            }
+            Ok(convert::jwks(&self.issuers))
         })
         .await
     }
@@ -186,12 +190,52 @@ impl AuthService for Rpc {
         .await
     }
 
+    async fn upsert_user(&self, request: Request<UpsertUserRequest>) -> Result<Response<UpsertUserResponse>, Status> {
+        respond(async {
+            let request = request.get_ref();
+            self.issuers.require_issuer(&request.issuer)?;
+            let known = self.users.describe(convert::foreign_profile(request, self.clock.now())?).await?;
+            Ok(UpsertUserResponse { user: Some(convert::own(&known.user)), is_active: known.is_active })
+        })
+        .await
+    }
+
+    async fn admit_user(&self, request: Request<AdmitUserRequest>) -> Result<Response<AdmitUserResponse>, Status> {
+        respond(async {
+            self.issuers.require_issuer(&request.get_ref().issuer)?;
+            self.users.admit(&convert::foreign_user(request.into_inner())?).await?;
+            Ok(AdmitUserResponse {})
+        })
+        .await
+    }
+
+    async fn deactivate_user(
+        &self,
+        request: Request<DeactivateUserRequest>,
+    ) -> Result<Response<DeactivateUserResponse>, Status> {
+        respond(async {
+            self.sessions.deactivate(UserId::parse("userId", &request.get_ref().user_id)?).await?;
+            Ok(DeactivateUserResponse {})
+        })
+        .await
+    }
+
+    async fn reactivate_user(
+        &self,
+        request: Request<ReactivateUserRequest>,
+    ) -> Result<Response<ReactivateUserResponse>, Status> {
+        respond(async {
+            self.sessions.reactivate(UserId::parse("userId", &request.get_ref().user_id)?).await?;
+            Ok(ReactivateUserResponse {})
+        })
+        .await
+    }
+
     async fn watch_revocations(
         &self,
         request: Request<WatchRevocationsRequest>,
     ) -> Result<Response<Self::WatchRevocationsStream>, Status> {
         respond(async {
-            policy::services_only(&Caller::of(&request)?)?;
             let after = request.get_ref().after_number;
             if after < 0 {
                 return Err(Error::invalid("afterNumber", "must not be negative"));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use messenger_core::{Clock, Error, ErrorKind, Result, SessionId, Timestamp, UserId};
+use messenger_telemetry::Audit;
 
 use crate::{
     model::{NewSession, PasswordChange, RefreshState, Rotation, Session, User},
@@ -79,9 +80,9 @@ impl Sessions {
                 }
                 Verdict::Repeated => return self.signed_in(&state, &successor, now).await,
                 Verdict::Reused => {
-                    tracing::warn!(user.id = %state.user_id, session.id = %token.session_id(), "refresh token reused");
+                    let record = Audit::of("refresh_token.reused").by(state.user_id).session(token.session_id());
                     self.end(state.user_id, token.session_id()).await?;
-                    return Err(ended());
+                    return record.outcome(Err(ended()));
                 }
                 Verdict::Ended => return Err(ended()),
                 Verdict::Expired => return Err(Error::unauthenticated("the session has expired")),
@@ -98,7 +99,43 @@ impl Sessions {
     pub async fn end(&self, user_id: UserId, id: SessionId) -> Result<bool> {
         let is_ended = self.store.end_session(user_id, id, self.clock.now()).await?;
         self.revocations.look();
+        if is_ended {
+            Audit::of("session.ended").by(user_id).session(id).done();
+        }
         Ok(is_ended)
+    }
+
+    /// Ends a session at its user's wish. Another identity system's tokens begin none here: all that the user has shown
+    /// are ended instead.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn logout(&self, user_id: UserId, id: SessionId) -> Result<()> {
+        if !self.end(user_id, id).await? && self.store.is_foreign(user_id).await? {
+            self.end_all(user_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends every session of a user and lets none begin.
+    ///
+    /// # Errors
+    /// NOT_FOUND; UNAVAILABLE when the store is away.
+    pub async fn deactivate(&self, user_id: UserId) -> Result<()> {
+        self.store.deactivate(user_id, self.clock.now()).await?;
+        self.revocations.look();
+        Audit::of("user.deactivated").subject(user_id).done();
+        Ok(())
+    }
+
+    /// Lets a user in again, by a new login or a new token.
+    ///
+    /// # Errors
+    /// NOT_FOUND; UNAVAILABLE when the store is away.
+    pub async fn reactivate(&self, user_id: UserId) -> Result<()> {
+        self.store.reactivate(user_id).await?;
+        Audit::of("user.reactivated").subject(user_id).done();
+        Ok(())
     }
 
     /// Ends every session of a user.
@@ -108,6 +145,7 @@ impl Sessions {
     pub async fn end_all(&self, user_id: UserId) -> Result<()> {
         self.store.end_sessions(user_id, self.clock.now()).await?;
         self.revocations.look();
+        Audit::of("sessions.ended").by(user_id).done();
         Ok(())
     }
 
@@ -127,12 +165,6 @@ impl Sessions {
     /// UNAVAILABLE when the store is away.
     pub async fn list(&self, user_id: UserId) -> Result<Vec<Session>> {
         self.store.sessions(user_id, self.clock.now(), SESSIONS_LISTED_MAX).await
-    }
-
-    /// The public keys as a JWK set.
-    #[must_use]
-    pub fn jwks(&self) -> &str {
-        self.issuer.jwks()
     }
 
     fn step(&self, token: &RefreshToken, successor: &RefreshToken, now: Timestamp) -> Rotation {

@@ -1,5 +1,7 @@
 //! What an access token says.
 
+use std::time::Duration;
+
 use messenger_core::{Error, SessionId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +47,11 @@ impl AccessClaims {
     }
 }
 
-const MICROS_PER_SECOND: f64 = 1_000_000.0;
+pub(crate) const MICROS_PER_SECOND: f64 = 1_000_000.0;
 /// 9999-12-31: what is beyond cannot be shown as RFC 3339.
-const SECONDS_MAX: i64 = 253_402_300_799;
+pub(crate) const SECONDS_MAX: i64 = 253_402_300_799;
+/// No token of ours lives longer (15 min); what ends tokens is remembered a little longer than this.
+pub(crate) const OWN_LIFE_MAX: Duration = Duration::from_secs(16 * 60);
 
 /// What is read from a token: the claims, and those of others that restrict it.
 #[derive(Debug, Deserialize)]
@@ -66,15 +70,20 @@ impl ReceivedClaims {
         let has_times = (0..=SECONDS_MAX).contains(&claims.exp) && (0.0..=SECONDS_MAX as f64).contains(&claims.iat);
         let has_begun = nbf.is_none_or(|nbf| nbf <= now.as_micros() as f64 / MICROS_PER_SECOND);
         if !is_ours || !has_times || !has_begun || claims.jti.is_empty() {
-            return Err(Error::unauthenticated("the access token is not valid"));
+            return Err(invalid());
         }
-        Ok(Identity {
-            user_id: claims.sub,
-            session_id: claims.sid,
-            issued_at: Timestamp::from_micros((claims.iat * MICROS_PER_SECOND).round() as i64),
-            expires_at: Timestamp::from_parts(claims.exp, 0),
-        })
+        let issued_at = Timestamp::from_micros((claims.iat * MICROS_PER_SECOND).round() as i64);
+        let expires_at = Timestamp::from_parts(claims.exp, 0);
+        if expires_at.since(issued_at) > OWN_LIFE_MAX {
+            return Err(invalid());
+        }
+        Ok(Identity { user_id: claims.sub, session_id: claims.sid, issued_at, expires_at })
     }
+}
+
+/// The same answer to whatever is wrong with a token.
+pub(crate) fn invalid() -> Error {
+    Error::unauthenticated("the access token is not valid")
 }
 
 /// Who a verified access token speaks for, and when.

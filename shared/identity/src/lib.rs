@@ -1,14 +1,19 @@
 //! Who presents an access token: signing by auth, verification everywhere else without asking auth.
 //!
-//! EdDSA (Ed25519) only. What a token says about its own algorithm or key is never believed.
+//! Ours are EdDSA (Ed25519) only; those of other identity systems ([`ForeignIssuer`]) by the algorithm each of their
+//! keys is bound to. What a token says about its own algorithm or key is never believed.
 
+mod admission;
 mod claims;
+mod foreign;
 mod keys;
 mod revocation;
 mod signer;
 mod verifier;
 
+pub use admission::Admission;
 pub use claims::{AccessClaims, Identity, TokenRules};
+pub use foreign::{ClaimNames, ForeignIssuer, ForeignUser, SUBJECT_BYTES_MAX, foreign_user_id};
 pub use keys::jwks;
 pub use revocation::Revocation;
 pub use signer::Signer;

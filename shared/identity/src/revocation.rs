@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use messenger_core::{SessionId, Timestamp, UserId};
 
-use crate::Identity;
+use crate::{Identity, claims::OWN_LIFE_MAX, foreign::FOREIGN_LIFE_MAX};
 
 /// Ends a user's access tokens: of one session for good, or those issued before it of every session but one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Revocation {
     pub except_session_id: Option<SessionId>,
     /// When.
     pub revoked_at: Timestamp,
+    /// No token it ends is good for longer.
+    pub until: Timestamp,
 }
 
 impl Revocation {
@@ -35,10 +37,25 @@ impl Revocation {
     }
 }
 
-/// Longer than an access token lives (15 min), with room for clocks that differ.
-const KEPT: Duration = Duration::from_secs(20 * 60);
+/// For clocks that differ.
+const ROOM: Duration = Duration::from_secs(4 * 60);
 
-/// The revocations that may still matter. Bounded by what auth writes in 20 minutes.
+impl Revocation {
+    /// Until when one of this time matters for tokens of ours: longer than an access token lives (15 min).
+    #[must_use]
+    pub fn own_until(revoked_at: Timestamp) -> Timestamp {
+        revoked_at.plus(OWN_LIFE_MAX).plus(ROOM)
+    }
+
+    /// The same for tokens of other identity systems, which live longer (a day).
+    #[must_use]
+    pub fn foreign_until(revoked_at: Timestamp) -> Timestamp {
+        revoked_at.plus(FOREIGN_LIFE_MAX).plus(ROOM)
+    }
+}
+
+/// The revocations that may still matter. Bounded by what auth writes in 20 minutes, for users of other identity
+/// systems in a day.
 #[derive(Debug, Default)]
 pub(crate) struct Revocations {
     by_user: HashMap<UserId, Vec<Revocation>>,
@@ -57,9 +74,8 @@ impl Revocations {
     }
 
     fn prune(&mut self, now: Timestamp) {
-        let oldest = now.minus(KEPT);
         self.by_user.retain(|_, of_user| {
-            of_user.retain(|revocation| revocation.revoked_at >= oldest);
+            of_user.retain(|revocation| revocation.until >= now);
             !of_user.is_empty()
         });
         self.pruned_at = now;
@@ -76,7 +92,8 @@ mod tests {
 
     fn revocation(number: i64, revoked_at: Timestamp) -> Revocation {
         let user_id = UserId::new(Timestamp::from_millis(number));
-        Revocation { number, user_id, session_id: None, except_session_id: None, revoked_at }
+        let until = Revocation::own_until(revoked_at);
+        Revocation { number, user_id, session_id: None, except_session_id: None, revoked_at, until }
     }
 
     #[test]
@@ -84,7 +101,7 @@ mod tests {
         let mut revocations = Revocations::default();
         let start = Timestamp::from_millis(1_000_000_000);
         revocations.add(revocation(1, start), start);
-        let later = start.plus(KEPT).plus(Duration::from_secs(61));
+        let later = Revocation::own_until(start).plus(Duration::from_secs(61));
         revocations.add(revocation(2, later), later);
         assert_eq!(revocations.by_user.len(), 1);
     }

@@ -2,14 +2,28 @@
 
 use messenger_db::Migration;
 
-pub const POSTGRES: [Migration; 1] = [Migration {
-    version: 1,
-    name: "identity",
-    sql: include_str!("../../../../migrations/auth/postgres/0001_identity.sql"),
-}];
+pub const POSTGRES: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "identity",
+        sql: include_str!("../../../../migrations/auth/postgres/0001_identity.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "other systems",
+        sql: include_str!("../../../../migrations/auth/postgres/0002_other_systems.sql"),
+    },
+];
 
-pub const SQLITE: [Migration; 1] = [Migration {
-    version: 1,
-    name: "identity",
-    sql: include_str!("../../../../migrations/auth/sqlite/0001_identity.sql"),
-}];
+pub const SQLITE: [Migration; 2] = [
+    Migration {
+        version: 1,
+        name: "identity",
+        sql: include_str!("../../../../migrations/auth/sqlite/0001_identity.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "other systems",
+        sql: include_str!("../../../../migrations/auth/sqlite/0002_other_systems.sql"),
+    },
+];

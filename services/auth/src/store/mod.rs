@@ -1,5 +1,8 @@
 //! Persistence of this context: one trait, PostgreSQL and SQLite behind it, one contract suite over both.
 
+mod access;
+mod foreign;
+mod keys;
 mod migrations;
 mod postgres;
 mod sqlite;
@@ -9,18 +12,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use messenger_core::{Result, SessionId, Timestamp, UserId};
 use messenger_db::{Location, open_postgres, open_sqlite};
-use messenger_identity::Revocation;
 
-pub use self::{postgres::PostgresStore, sqlite::SqliteStore};
+pub use self::{
+    access::AccessStore,
+    foreign::{ForeignStore, Known},
+    keys::{KeyStore, Replaces},
+    postgres::PostgresStore,
+    sqlite::SqliteStore,
+};
 use crate::{
     model::{
-        Account, Email, Keys, NewSession, PasswordChange, Profile, ProfileChange, RefreshState, Rotation, Session,
-        SigningKey, User,
+        Account, Email, NewSession, PasswordChange, Profile, ProfileChange, RefreshState, Rotation, Session, User,
     },
     search::WordRange,
 };
 
-const CONTEXT: &str = "auth";
+/// Of this context: its schema in PostgreSQL, its file in SQLite.
+pub const CONTEXT: &str = "auth";
 const CONNECTIONS_MAX: u32 = 8;
 
 /// Opens the store and brings its schema up to date.
@@ -42,18 +50,17 @@ pub async fn open(location: &Location) -> Result<Arc<dyn Store>> {
 
 /// What this context keeps. Besides the errors named, each function fails with UNAVAILABLE or INTERNAL.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
-    /// The keys in force: those offered if there were none. Processes that start at once agree.
-    async fn agree_on_keys(&self, offered: Keys, now: Timestamp) -> Result<Keys>;
-
+pub trait Store: AccessStore + ForeignStore + KeyStore + Send + Sync + 'static {
     /// A new account under its search words, with its first session. Errors: EMAIL_TAKEN.
     async fn register(&self, account: Account, words: Vec<String>, session: NewSession) -> Result<()>;
-    /// The account with this address.
+    /// The account with a password and this address.
     async fn account_by_email(&self, email: &Email) -> Result<Option<Account>>;
-    /// The account of this user.
+    /// The account of this user, if it has a password here.
     async fn account(&self, id: UserId) -> Result<Option<Account>>;
     /// Those that exist, in no order.
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>>;
+    /// All with this address: ours, and those other identity systems gave it to.
+    async fn users_by_email(&self, email: &Email, rows_max: i64) -> Result<Vec<User>>;
     /// The lowest of a user's words in the range: where it stands in a search.
     async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>>;
     /// Users by their lowest word in the range, after a place (the range's beginning and the nil id: from the first).
@@ -64,7 +71,8 @@ pub trait Store: Send + Sync + 'static {
     /// verified.
     async fn change_password(&self, change: PasswordChange, now: Timestamp) -> Result<bool>;
 
-    /// A further session, unless the password has been changed since this hash was verified (false).
+    /// A further session, unless the password has been changed since this hash was verified, or the user deactivated
+    /// (false).
     async fn begin_session(&self, session: NewSession, password_hash: &str) -> Result<bool>;
     /// What a refresh token of this generation is judged by.
     async fn refresh_state(&self, id: SessionId, generation: i64) -> Result<Option<RefreshState>>;
@@ -76,21 +84,12 @@ pub trait Store: Send + Sync + 'static {
     async fn end_session(&self, user_id: UserId, id: SessionId, now: Timestamp) -> Result<bool>;
     /// Ends every session of a user.
     async fn end_sessions(&self, user_id: UserId, now: Timestamp) -> Result<()>;
-
-    /// The number of the newest revocation, 0 before the first.
-    async fn revocation_head(&self) -> Result<i64>;
-    /// Revocations above a number and not older than a time, in order.
-    async fn revocations(&self, after_number: i64, since: Timestamp, rows_max: i64) -> Result<Vec<Revocation>>;
-    /// Removes sessions that expired and revocations that nobody asks for any more.
-    async fn purge(&self, expired_before: Timestamp, revoked_before: Timestamp) -> Result<()>;
 }
 
 type AccountRow = (uuid::Uuid, String, String, String, i64, String);
 type UserRow = (uuid::Uuid, String, String, String, i64);
-type RevocationRow = (i64, uuid::Uuid, Option<uuid::Uuid>, Option<uuid::Uuid>, i64);
 type RefreshRow = (uuid::Uuid, i64, Vec<u8>, Option<i64>, i64, bool);
 type SessionRow = (uuid::Uuid, i64, i64, String);
-type KeyRow = (String, Vec<u8>, bool);
 
 fn account((id, email, full_name, designation, created_at, password_hash): AccountRow) -> Account {
     Account { user: user((id, email, full_name, designation, created_at)), password_hash }
@@ -124,24 +123,4 @@ fn session((id, created_at, last_used_at, user_agent): SessionRow) -> Session {
         last_used_at: Timestamp::from_micros(last_used_at),
         user_agent,
     }
-}
-
-fn revocation((number, user_id, session_id, except_session_id, revoked_at): RevocationRow) -> Revocation {
-    Revocation {
-        number,
-        user_id: UserId::from_uuid(user_id),
-        session_id: session_id.map(SessionId::from_uuid),
-        except_session_id: except_session_id.map(SessionId::from_uuid),
-        revoked_at: Timestamp::from_micros(revoked_at),
-    }
-}
-
-fn keys(rows: Vec<KeyRow>, refresh_secret: Vec<u8>) -> Result<Keys> {
-    let (mut active, mut retired) = (None, Vec::new());
-    for (kid, private_key, is_active) in rows {
-        let key = SigningKey { kid, private_key };
-        if is_active { active = Some(key) } else { retired.push(key) }
-    }
-    let active = active.ok_or_else(|| messenger_core::Error::internal("the store has no active signing key"))?;
-    Ok(Keys { active, retired, refresh_secret })
 }

@@ -9,18 +9,19 @@ use tracing::instrument;
 use uuid::Uuid;
 
 use super::{
-    AccountRow, KeyRow, RefreshRow, RevocationRow, SessionRow, Store, UserRow, account, keys, refresh_state,
-    revocation, session, user,
+    AccountRow, RefreshRow, SessionRow, Store, UserRow,
+    access::postgres::{end_all, insert_revocation, next_revocation},
+    account, refresh_state, session, user,
 };
 use crate::{
-    model::{Account, Email, Keys, NewSession, PasswordChange, ProfileChange, RefreshState, Rotation, Session, User},
+    model::{Account, Email, NewSession, PasswordChange, ProfileChange, RefreshState, Rotation, Session, User},
     search::WordRange,
 };
 
 /// The store on PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct PostgresStore {
-    pool: PgPool,
+    pub(super) pool: PgPool,
 }
 
 impl PostgresStore {
@@ -33,31 +34,6 @@ impl PostgresStore {
 
 #[async_trait]
 impl Store for PostgresStore {
-    #[instrument(level = "debug", skip_all)]
-    async fn agree_on_keys(&self, offered: Keys, now: Timestamp) -> Result<Keys> {
-        query(
-            "INSERT INTO signing_key (kid, private_key, is_active, created_at) VALUES ($1, $2, TRUE, $3) \
-             ON CONFLICT (is_active) WHERE is_active DO NOTHING",
-        )
-        .bind(offered.active.kid)
-        .bind(offered.active.private_key)
-        .bind(now.as_micros())
-        .execute(&self.pool)
-        .await
-        .map_err(error)?;
-        query("INSERT INTO refresh_key (id, secret) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
-            .bind(offered.refresh_secret)
-            .execute(&self.pool)
-            .await
-            .map_err(error)?;
-        let rows: Vec<KeyRow> = query_as("SELECT kid, private_key, is_active FROM signing_key ORDER BY created_at")
-            .fetch_all(&self.pool)
-            .await
-            .map_err(error)?;
-        let secret = query_scalar("SELECT secret FROM refresh_key").fetch_one(&self.pool).await.map_err(error)?;
-        keys(rows, secret)
-    }
-
     #[instrument(level = "debug", skip_all)]
     async fn register(&self, account: Account, words: Vec<String>, session: NewSession) -> Result<()> {
         let pool = self.pool.clone();
@@ -74,7 +50,8 @@ impl Store for PostgresStore {
     #[instrument(level = "debug", skip_all)]
     async fn account_by_email(&self, email: &Email) -> Result<Option<Account>> {
         let row: Option<AccountRow> = query_as(
-            "SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE email = $1",
+            "SELECT id, email, full_name, designation, created_at, password_hash FROM account \
+             WHERE email = $1 AND issuer IS NULL",
         )
         .bind(email.as_str())
         .fetch_optional(&self.pool)
@@ -85,12 +62,14 @@ impl Store for PostgresStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn account(&self, id: UserId) -> Result<Option<Account>> {
-        let row: Option<AccountRow> =
-            query_as("SELECT id, email, full_name, designation, created_at, password_hash FROM account WHERE id = $1")
-                .bind(id.uuid())
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(error)?;
+        let row: Option<AccountRow> = query_as(
+            "SELECT id, email, full_name, designation, created_at, password_hash FROM account \
+                      WHERE id = $1 AND issuer IS NULL",
+        )
+        .bind(id.uuid())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(error)?;
         Ok(row.map(account))
     }
 
@@ -103,6 +82,19 @@ impl Store for PostgresStore {
                 .fetch_all(&self.pool)
                 .await
                 .map_err(error)?;
+        Ok(rows.into_iter().map(user).collect())
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn users_by_email(&self, email: &Email, rows_max: i64) -> Result<Vec<User>> {
+        let rows: Vec<UserRow> = query_as(
+            "SELECT id, email, full_name, designation, created_at FROM account WHERE email = $1 ORDER BY id LIMIT $2",
+        )
+        .bind(email.as_str())
+        .bind(rows_max)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(error)?;
         Ok(rows.into_iter().map(user).collect())
     }
 
@@ -274,7 +266,8 @@ impl Store for PostgresStore {
                 return Ok(false);
             }
             let (session_id, except_session_id) = (Some(id), None);
-            let revocation = Revocation { number, user_id, session_id, except_session_id, revoked_at: now };
+            let until = Revocation::own_until(now);
+            let revocation = Revocation { number, user_id, session_id, except_session_id, revoked_at: now, until };
             insert_revocation(&mut tx, &revocation).await?;
             tx.commit().await.map_err(error)?;
             Ok(true)
@@ -292,44 +285,6 @@ impl Store for PostgresStore {
             tx.commit().await.map_err(error)
         })
         .await
-    }
-
-    #[instrument(level = "debug", skip_all)]
-    async fn revocation_head(&self) -> Result<i64> {
-        query_scalar("SELECT last_number FROM revocation_head").fetch_one(&self.pool).await.map_err(error)
-    }
-
-    #[instrument(level = "debug", skip_all)]
-    async fn revocations(&self, after_number: i64, since: Timestamp, rows_max: i64) -> Result<Vec<Revocation>> {
-        let rows: Vec<RevocationRow> = query_as(
-            "SELECT number, user_id, session_id, except_session_id, revoked_at FROM revocation \
-             WHERE number > $1 AND revoked_at >= $2 ORDER BY number LIMIT $3",
-        )
-        .bind(after_number)
-        .bind(since.as_micros())
-        .bind(rows_max)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(error)?;
-        Ok(rows.into_iter().map(revocation).collect())
-    }
-
-    #[instrument(level = "debug", skip_all)]
-    async fn purge(&self, expired_before: Timestamp, revoked_before: Timestamp) -> Result<()> {
-        query(
-            "DELETE FROM session WHERE id IN ( \
-                 SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
-        )
-        .bind(expired_before.as_micros())
-        .execute(&self.pool)
-        .await
-        .map_err(error)?;
-        query("DELETE FROM revocation WHERE revoked_at < $1")
-            .bind(revoked_before.as_micros())
-            .execute(&self.pool)
-            .await
-            .map_err(error)?;
-        Ok(())
     }
 }
 
@@ -353,7 +308,7 @@ async fn insert_account(tx: &mut PgConnection, Account { user, password_hash }: 
     Ok(())
 }
 
-async fn replace_words(tx: &mut PgConnection, id: UserId, words: &[String]) -> Result<()> {
+pub(super) async fn replace_words(tx: &mut PgConnection, id: UserId, words: &[String]) -> Result<()> {
     query("DELETE FROM user_search WHERE user_id = $1").bind(id.uuid()).execute(&mut *tx).await.map_err(error)?;
     insert_words(tx, id, words).await
 }
@@ -373,7 +328,8 @@ async fn insert_session(connection: &mut PgConnection, session: &NewSession, pas
     let inserted = query(
         "INSERT INTO session \
              (id, user_id, user_agent, created_at, last_used_at, expires_at, generation, token_digest) \
-         SELECT $1, id, $3, $4, $4, $5, 0, $6 FROM account WHERE id = $2 AND password_hash = $7 FOR SHARE",
+         SELECT $1, id, $3, $4, $4, $5, 0, $6 FROM account \
+         WHERE id = $2 AND password_hash = $7 AND deactivated_at IS NULL FOR SHARE",
     )
     .bind(session.id.uuid())
     .bind(session.user_id.uuid())
@@ -386,51 +342,4 @@ async fn insert_session(connection: &mut PgConnection, session: &NewSession, pas
     .await
     .map_err(error)?;
     Ok(inserted.rows_affected() == 1)
-}
-
-/// Takes the lock under which numbers rise in commit order: the first statement of its transaction.
-async fn next_revocation(tx: &mut PgConnection) -> Result<i64> {
-    query_scalar("UPDATE revocation_head SET last_number = last_number + 1 RETURNING last_number")
-        .fetch_one(tx)
-        .await
-        .map_err(error)
-}
-
-/// Ends a user's sessions but one. The revocation is later than each token they were given, whatever the clocks say.
-async fn end_all(
-    tx: &mut PgConnection,
-    (user_id, except_session_id): (UserId, Option<SessionId>),
-    number: i64,
-    now: Timestamp,
-) -> Result<()> {
-    let used_at: Vec<i64> = query_scalar(
-        "UPDATE session SET ended_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL \
-         RETURNING last_used_at",
-    )
-    .bind(user_id.uuid())
-    .bind(except_session_id.map(SessionId::uuid))
-    .bind(now.as_micros())
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(error)?;
-    let Some(last_used_at) = used_at.into_iter().max() else { return Ok(()) };
-    let revoked_at = now.max(Timestamp::from_micros(last_used_at + 1));
-    let revocation = Revocation { number, user_id, session_id: None, except_session_id, revoked_at };
-    insert_revocation(tx, &revocation).await
-}
-
-async fn insert_revocation(tx: &mut PgConnection, revocation: &Revocation) -> Result<()> {
-    query(
-        "INSERT INTO revocation (number, user_id, session_id, except_session_id, revoked_at) \
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(revocation.number)
-    .bind(revocation.user_id.uuid())
-    .bind(revocation.session_id.map(SessionId::uuid))
-    .bind(revocation.except_session_id.map(SessionId::uuid))
-    .bind(revocation.revoked_at.as_micros())
-    .execute(tx)
-    .await
-    .map_err(error)?;
-    Ok(())
 }

@@ -4,7 +4,7 @@ use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use messenger_core::{ErrorKind, SessionId, UserId};
 use messenger_proto::auth::v1::*;
-use messenger_rpc::{RpcChannel, ServiceCredential, request_as};
+use messenger_rpc::{RpcChannel, Service, ServiceCredential, request_as};
 use serde_json::{Value, json};
 use tonic::{Request, Status};
 
@@ -72,8 +72,8 @@ async fn no_credential_no_call() {
     for_another.metadata_mut().insert("x-on-behalf-of", ann.user.id.parse().expect("ASCII"));
     assert_eq!(refused(end_users.get_user(for_another).await), ErrorKind::Unauthenticated);
 
-    let foreign = ServiceCredential::random().expect("randomness");
-    let channel = RpcChannel::remote(&format!("http://{}", server.address), foreign).expect("a URL");
+    let foreign = ServiceCredential::random(Service::Gateway).expect("randomness");
+    let channel = RpcChannel::remote(Service::Auth, &format!("http://{}", server.address), foreign).expect("a URL");
     let mut stranger = auth_service_client::AuthServiceClient::new(channel);
     assert_eq!(refused(stranger.get_user(get).await), ErrorKind::Unauthenticated);
 }
@@ -107,7 +107,7 @@ async fn forged_tokens_are_refused() {
     let ann = server.registered("Ann", "ann@example.org").await;
     let good = ann.tokens.access_token.as_str();
     server.knock(good).await.expect("good");
-    let jwks = server.in_process().get_jwks(GetJwksRequest {}).await.expect("given").into_inner().jwks;
+    let jwks = server.in_process().get_jwks(GetJwksRequest::default()).await.expect("given").into_inner().jwks;
     let jwks: Value = serde_json::from_str(&jwks).expect("JSON");
     let public_key = URL_SAFE_NO_PAD.decode(jwks["keys"][0]["x"].as_str().expect("a key")).expect("base64");
     let kid = jwks["keys"][0]["kid"].as_str().expect("a name");

@@ -10,7 +10,7 @@ use messenger_rpc::from_status;
 use crate::server::{PASSWORD, Server, kind};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_account_and_a_wrong_password_look_the_same() {
+async fn row_9_an_unknown_account_and_a_wrong_password_look_the_same() {
     let server = Server::start().await;
     server.registered("Ann", "ann@example.org").await;
     // By turns, so that what else the machine does hits both; the fastest is the work itself.
@@ -41,7 +41,7 @@ async fn what_cannot_be_a_login_is_refused_without_hashing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_logins_is_turned_away_and_hurts_nobody() {
+async fn row_12_a_flood_of_logins_is_turned_away_and_hurts_nobody() {
     let server = Server::start().await;
     let ann = server.registered("Ann", "ann@example.org").await;
     let login =

@@ -5,6 +5,8 @@ mod accounts;
 #[path = "../common/mod.rs"]
 mod common;
 mod floods;
+mod foreign;
+mod keys;
 mod process;
 mod refresh;
 mod revocations;

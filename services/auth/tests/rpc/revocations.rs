@@ -82,7 +82,7 @@ async fn other_processes_hear_of_it() {
     other.verifier().verify(token).expect("both sign with the same key");
 
     let verifier = Arc::new(Verifier::new(TokenConfig::default().rules(), clock));
-    let jwks = server.services().get_jwks(GetJwksRequest {}).await.expect("given").into_inner().jwks;
+    let jwks = server.services().get_jwks(GetJwksRequest::default()).await.expect("given").into_inner().jwks;
     verifier.set_keys(&jwks).expect("keys");
     verifier.verify(token).expect("good");
     let (heard, mut hears) = mpsc::channel(8);

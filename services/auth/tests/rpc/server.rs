@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use messenger_auth::{SESSION_ID, TokenConfig, build};
 use messenger_core::{ErrorKind, ManualClock, Timestamp, UserId};
 use messenger_proto::auth::v1::{
     GetUserRequest, LoginRequest, LoginResponse, RegisterRequest, Tokens, User, auth_service_client::AuthServiceClient,
 };
-use messenger_rpc::{HealthReporter, RpcChannel, ServiceCredential, from_status, request_as, serve};
+use messenger_rpc::{HealthReporter, RpcChannel, Service, ServiceCredential, from_status, request_as, serve};
 use messenger_telemetry::Shutdown;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::Channel};
@@ -52,19 +53,23 @@ impl Server {
     }
 
     pub async fn on(place: Place) -> Self {
+        Self::with(place, &TokenConfig::default()).await
+    }
+
+    pub async fn with(place: Place, config: &TokenConfig) -> Self {
         let store = place.open().await;
         let clock = Arc::new(ManualClock::new(NOW));
-        let credential = ServiceCredential::random().expect("randomness");
+        let credential = ServiceCredential::random(Service::Gateway).expect("randomness");
         let shutdown = Shutdown::new();
-        let auth = build(&TokenConfig::default(), store, clock.clone()).await.expect("built");
+        let auth = build(config, store, clock.clone()).await.expect("built");
         auth.start(&shutdown);
-        let routes = auth.routes(credential.clone(), &shutdown);
-        let (in_process, slot) = RpcChannel::in_process(credential.clone());
+        let routes = auth.routes(credential.trust(), &shutdown);
+        let (in_process, slot) = RpcChannel::in_process(Service::Gateway);
         slot.fill(routes.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let health = HealthReporter::new(&[]).await;
-        shutdown.spawn(serve(listener, routes, shutdown.token.clone(), health));
+        shutdown.spawn(serve(listener, None, routes, shutdown.token.clone(), health));
         Self { place, clock, credential, address, shutdown, in_process }
     }
 
@@ -73,10 +78,15 @@ impl Server {
         AuthServiceClient::new(self.in_process.clone())
     }
 
+    /// A service of the operator's own.
+    pub fn acting(&self) -> Services {
+        AuthServiceClient::new(self.in_process.shown_by(Service::Acting))
+    }
+
     /// Services over TCP.
     pub fn services(&self) -> Services {
         let url = format!("http://{}", self.address);
-        AuthServiceClient::new(RpcChannel::remote(&url, self.credential.clone()).expect("a URL"))
+        AuthServiceClient::new(RpcChannel::remote(Service::Auth, &url, self.credential.clone()).expect("a URL"))
     }
 
     /// Without any credential of its own, over TCP.
@@ -151,9 +161,13 @@ pub fn session_of(access_token: &str) -> String {
 }
 
 pub fn claims(access_token: &str) -> serde_json::Value {
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let claims = access_token.split('.').nth(1).expect("three parts");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).expect("base64")).expect("JSON")
+}
+
+pub fn header(access_token: &str) -> serde_json::Value {
+    let part = access_token.split('.').next().expect("a JWT");
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64")).expect("JSON")
 }
 
 pub fn kind(status: &Status) -> ErrorKind {

@@ -1,22 +1,31 @@
 //! The contract of the stores: one suite, run on both engines.
 
-#[path = "common/mod.rs"]
+#[path = "../common/mod.rs"]
 mod common;
+mod keys;
+mod other_systems;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use common::Place;
 use futures_util::future::join_all;
 use messenger_auth::{
-    model::{
-        Account, Digest, Email, Keys, NewSession, PasswordChange, Profile, ProfileChange, Rotation, SigningKey, User,
-    },
+    model::{Account, Digest, Email, NewSession, PasswordChange, Profile, ProfileChange, Rotation, User},
     search::{WordRange, words},
     store::Store,
 };
 use messenger_core::{ErrorKind, SessionId, Timestamp, UserId};
 use messenger_identity::Revocation;
 use uuid::Uuid;
+
+use self::{
+    keys::{keys_are_agreed_on, keys_are_sealed_in_place, keys_take_turns},
+    other_systems::{
+        a_deactivated_user_begins_no_session, a_deactivation_and_a_newer_token_cannot_both_win,
+        a_subject_is_one_user_however_many_describe_it_at_once, one_address_of_two_issuers_and_of_ours,
+        the_last_keys_of_a_system_are_kept, the_newest_description_wins,
+    },
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
@@ -56,6 +65,14 @@ contract!(
     revocations_come_in_the_order_of_their_numbers,
     a_revocation_of_all_is_later_than_every_token,
     what_is_over_is_purged,
+    keys_take_turns,
+    keys_are_sealed_in_place,
+    a_subject_is_one_user_however_many_describe_it_at_once,
+    the_newest_description_wins,
+    one_address_of_two_issuers_and_of_ours,
+    a_deactivated_user_begins_no_session,
+    a_deactivation_and_a_newer_token_cannot_both_win,
+    the_last_keys_of_a_system_are_kept,
 );
 
 fn account(name: &str, email: &str) -> Account {
@@ -96,19 +113,6 @@ fn rotation(session_id: SessionId, generation: u8, used_at: Timestamp) -> Rotati
         expires_at: used_at.plus(MONTH),
         forget_before: used_at.minus(Duration::from_secs(10)),
     }
-}
-
-async fn keys_are_agreed_on(place: &Place) {
-    let offered = |n: u8| Keys {
-        active: SigningKey { kid: format!("key-{n}"), private_key: vec![n; 48] },
-        retired: Vec::new(),
-        refresh_secret: vec![n; 32],
-    };
-    let (one, other) = tokio::join!(place.open(), place.open());
-    let offers = (0..10).map(|n| if n % 2 == 0 { &one } else { &other }.agree_on_keys(offered(n), NOW));
-    let agreed: Vec<Keys> = join_all(offers).await.into_iter().map(|keys| keys.expect("agreed")).collect();
-    assert!(agreed.iter().all(|keys| *keys == agreed[0] && keys.retired.is_empty()));
-    assert!(place.open().await.agree_on_keys(offered(99), NOW).await.expect("agreed") == agreed[0]);
 }
 
 async fn one_of_ten_registrations_wins(place: &Place) {
@@ -276,6 +280,7 @@ async fn a_session_is_ended_once_and_by_its_user(place: &Place) {
         session_id: Some(session.id),
         except_session_id: None,
         revoked_at: NOW,
+        until: Revocation::own_until(NOW),
     };
     assert_eq!(revoked, [expected]);
 }
@@ -330,11 +335,11 @@ async fn what_is_over_is_purged(place: &Place) {
     let (ann, session) = registered(&store, "Ann", "ann@example.org").await;
     assert!(store.rotate(rotation(session.id, 0, NOW)).await.expect("answered"));
     assert!(store.end_session(ann.user.id, session.id, NOW).await.expect("answered"));
-    store.purge(NOW, NOW).await.expect("purged");
+    store.purge(NOW).await.expect("purged");
     assert!(store.refresh_state(session.id, 0).await.expect("answered").is_some());
     assert_eq!(store.revocations(0, NOW, 100).await.expect("answered").len(), 1);
     let later = NOW.plus(MONTH).plus(Duration::from_secs(1));
-    store.purge(later, later).await.expect("purged");
+    store.purge(later).await.expect("purged");
     assert!(store.refresh_state(session.id, 0).await.expect("answered").is_none());
     assert!(store.revocations(0, Timestamp::from_micros(0), 100).await.expect("answered").is_empty());
     assert!(store.revocation_head().await.expect("answered") > 0, "numbers do not begin anew");

@@ -241,7 +241,8 @@ fn large_and_deep_tokens_cost_nothing() {
 
 fn revocation(setup: &Setup) -> Revocation {
     let user_id = setup.identity.user_id;
-    Revocation { number: 1, user_id, session_id: None, except_session_id: None, revoked_at: NOW }
+    let until = Revocation::own_until(NOW);
+    Revocation { number: 1, user_id, session_id: None, except_session_id: None, revoked_at: NOW, until }
 }
 
 #[test]
