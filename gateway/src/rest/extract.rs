@@ -34,7 +34,7 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let token = peer::bearer(&parts.headers)?.ok_or_else(|| Error::unauthenticated("a bearer token is needed"))?;
-        Ok(Self(gateway.verifier.verify(token)?))
+        Ok(Self(gateway.verifier.identify(token).await?))
     }
 }
 

@@ -3,12 +3,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use messenger_core::{
-    Bug, ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, Timestamp, UserId,
-    is_seeded,
+    Bug, ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, UserId, is_seeded,
 };
 use messenger_proto::message::v1::{self as message, draft::Target, mark_read_request::UpTo};
 use messenger_rpc::request_as;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
@@ -61,12 +60,6 @@ pub struct RefreshToken<'a> {
     token: Text<'a>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Refreshed {
-    expires_at: Timestamp,
-}
-
 /// An event of a client, read as far as no session is needed. Borrows from the frame.
 #[derive(Debug)]
 pub enum Command<'a> {
@@ -110,7 +103,10 @@ impl Session {
                 self.read_on();
                 Ok(())
             }
-            Command::RefreshToken(asked) => self.refresh_token(&asked.token.0, request),
+            Command::RefreshToken(asked) => {
+                self.refresh_token(&asked.token.0, request);
+                Ok(())
+            }
         }
     }
 
@@ -190,18 +186,9 @@ impl Session {
                 }
                 Err(status) => request.fail(&messenger_rpc::from_status(&status)),
             }
+            None
         };
         self.errand = Some(Box::pin(errand.instrument(span)));
-        Ok(())
-    }
-
-    fn refresh_token(&mut self, token: &str, request: &Request) -> Result<(), Error> {
-        let identity = self.gateway.verifier.verify(token)?;
-        if (identity.user_id, identity.session_id) != (self.identity.user_id, self.identity.session_id) {
-            return Err(Error::forbidden("the token is of another session"));
-        }
-        self.renew(identity)?;
-        request.succeed(&Refreshed { expires_at: identity.expires_at });
         Ok(())
     }
 }

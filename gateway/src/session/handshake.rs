@@ -84,7 +84,7 @@ impl Session {
 
     async fn open_unbounded(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
         let token = handshake.token.ok_or_else(|| Error::unauthenticated("an access token is required"))?;
-        let identity = gateway.verifier.verify(token)?;
+        let identity = gateway.verifier.identify(token).await?;
         let _place = gateway.admission.admit()?;
         let (from, pid) = resume_from(gateway, &identity, handshake.resume)?;
         let origin = pid.map_or_else(new_origin, |pid| pid.origin);

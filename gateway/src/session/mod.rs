@@ -35,7 +35,10 @@ use messenger_identity::Identity;
 use serde_json::value::RawValue;
 use tokio::time::Sleep;
 
-use self::{catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, limits::Flood, reply::Request};
+use self::{
+    catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, limits::Flood, reply::Request,
+    revocation::Renewal,
+};
 pub use self::{
     command::Command,
     frame::{Frame, ReplyTo, WireFormat},
@@ -55,8 +58,9 @@ pub use self::{
 /// before reading stops, they fit into the outbound queue, so that no client is too slow for its own answers.
 const UNDECIDED_MAX: usize = 128;
 
-/// A request that is being carried out by a service; its answer is queued when it ends.
-type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// A request that is being carried out by a service; its answer is queued when it ends, but for that to a newer token,
+/// which is given to the session.
+type Errand = Pin<Box<dyn Future<Output = Option<Renewal>> + Send>>;
 
 /// One connection's part of the gateway. Dropping it leaves the hub.
 pub struct Session {
@@ -120,7 +124,10 @@ impl Session {
     pub async fn maintain(&mut self) {
         tokio::select! {
             () = self.connection.outbound.attention() => self.catch_up.look(),
-            () = ended(self.errand.as_mut()) => self.errand = None,
+            renewal = ended(self.errand.as_mut()) => {
+                self.errand = None;
+                self.renew(renewal);
+            }
             page = self.fetch.page() => self.catch_up.turn(page),
             () = self.alarm.as_mut() => self.wake(),
         }
@@ -135,7 +142,7 @@ impl Session {
     }
 }
 
-async fn ended(errand: Option<&mut Errand>) {
+async fn ended(errand: Option<&mut Errand>) -> Option<Renewal> {
     match errand {
         Some(errand) => errand.await,
         None => std::future::pending().await,

@@ -2,17 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use messenger_core::{ErrorKind, Timestamp};
+use messenger_core::{Error, ErrorKind, Timestamp};
 use messenger_identity::Identity;
 use messenger_rpc::keys;
 use serde::Serialize;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{
     Session,
     frame::{Frame, json},
     gateway::Gateway,
     outbound::CloseReason,
+    reply::Request,
 };
 
 /// How long before its token's end a client is told; half of the token's life when that is shorter.
@@ -35,18 +37,44 @@ pub(super) fn spawn(gateway: &Arc<Gateway>) {
     gateway.shutdown.spawn(keys::follow_revocations(auth, verifier, drained, move |revocation| hub.revoke(revocation)));
 }
 
+/// A newer token for the session, and who asked.
+pub(super) type Renewal = (Identity, Request);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refreshed {
+    expires_at: Timestamp,
+}
+
 impl Session {
-    /// The session goes on with a newer token.
-    pub(super) fn renew(&mut self, identity: Identity) -> Result<(), messenger_core::Error> {
+    /// Finds out whose token it is: the session goes on with it when it is its own user's.
+    pub(super) fn refresh_token(&mut self, token: &str, request: &Request) {
+        let (verifier, token, asking) = (Arc::clone(&self.gateway.verifier), token.to_owned(), request.clone());
+        let own = (self.identity.user_id, self.identity.session_id);
+        let errand = async move {
+            let refusal = match verifier.identify(&token).await {
+                Ok(identity) if (identity.user_id, identity.session_id) == own => return Some((identity, asking)),
+                Ok(_) => Error::forbidden("the token is of another session"),
+                Err(error) => error,
+            };
+            asking.fail(&refusal);
+            None
+        };
+        self.errand = Some(Box::pin(errand.instrument(request.span().clone())));
+    }
+
+    /// The session goes on with a newer token, if there is one.
+    pub(super) fn renew(&mut self, renewal: Option<Renewal>) {
+        let Some((identity, request)) = renewal else { return };
         self.gateway.hub.renew(&self.connection, &identity);
         // In the hub first, the revocations after, as in the handshake.
         if self.gateway.verifier.is_revoked(&identity) {
-            return Err(messenger_core::Error::new(ErrorKind::TokenRevoked, "the session was ended"));
+            return request.fail(&Error::new(ErrorKind::TokenRevoked, "the session was ended"));
         }
         self.identity = identity;
         self.has_warned = false;
         self.set_alarm();
-        Ok(())
+        request.succeed(&Refreshed { expires_at: identity.expires_at });
     }
 
     pub(super) fn set_alarm(&mut self) {
