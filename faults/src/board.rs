@@ -32,6 +32,10 @@ pub struct Board {
     pub phase: watch::Sender<Phase>,
     /// Messages acknowledged.
     pub acked: AtomicU64,
+    /// Changes of rights that were answered.
+    pub changes: AtomicU64,
+    /// Connections that were closed because their client read too slowly.
+    pub overflows: AtomicU64,
     /// Answers to repeats of acknowledged messages that were compared.
     pub repeats: AtomicU64,
     /// When the newest acknowledged message of each probing client was sent, microseconds of the run.
@@ -52,6 +56,8 @@ impl Board {
             began: Instant::now(),
             phase: watch::Sender::new(Phase::Gathering),
             acked: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
+            overflows: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
             probes: (0..probes).map(|_| AtomicU64::new(0)).collect(),
             undecided: (0..clients).map(|_| AtomicU64::new(0)).collect(),

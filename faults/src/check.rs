@@ -64,9 +64,9 @@ pub struct Verdict {
     pub unknown: u64,
     /// Messages delivered, to all clients together.
     pub delivered: u64,
-    /// Refused for good, and stored all the same: by a process that was frozen with the draft and went on with it when
-    /// its sender might post again. Not yet promised never to happen, see docs/reliability.md.
-    pub refused_then_stored: u64,
+    /// Messages of whose first attempt nothing was heard, stored though a later attempt of the client was refused: the
+    /// first one had its place before or after the refusal, and the rights for it there.
+    pub refused_repeats: u64,
 }
 
 /// One client's sends.
@@ -213,7 +213,14 @@ impl<'a> Check<'a> {
         for (n, sent) in &told.sent {
             let stored = self.by_writer.get(&(witness.client, *n));
             let Some(acked) = &sent.acked else {
-                self.verdict.refused_then_stored += u64::from(sent.is_refused && stored.is_some());
+                let client = witness.client;
+                match (sent.is_refused && stored.is_some(), sent.attempts) {
+                    (false, _) => {}
+                    (true, 1) => {
+                        self.verdict.breach(Breach::Wrong, || format!("client {client}: {n} was refused, then stored"));
+                    }
+                    (true, _) => self.verdict.refused_repeats += 1,
+                }
                 continue;
             };
             if stored.is_none_or(|stored| stored.id != acked.id || stored.seq != acked.seq) {
@@ -338,7 +345,7 @@ impl fmt::Display for Verdict {
         writeln!(f, "acked                {}", self.acked)?;
         writeln!(f, "unknown, repeated    {}", self.unknown)?;
         writeln!(f, "delivered            {}", self.delivered)?;
-        writeln!(f, "refused, then stored {}", self.refused_then_stored)?;
+        writeln!(f, "repeat refused       {}", self.refused_repeats)?;
         for kind in Breach::ALL {
             let name = format!("{kind:?}").to_lowercase();
             writeln!(f, "{name:<21}{}", self.breaches.get(&kind).unwrap_or(&0))?;

@@ -1,5 +1,5 @@
 //! A client over real sockets: it writes, reads, vanishes, stalls, comes back with its cursor, and repeats whatever it
-//! has no answer for under the same key. It logs before it sends.
+//! has no answer for under the same key. It logs before it sends, and leaves a gateway that gives no sign of life.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use messenger_testkit::{Api, User, api::PASSWORD};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -36,8 +37,10 @@ pub struct Habits {
     pub pace: Duration,
     /// Leaves without a word about so often, if ever.
     pub vanishes_every: Option<Duration>,
-    /// Reads nothing for some seconds about so often, if ever.
-    pub stalls_every: Option<Duration>,
+    /// Reads nothing about so often, and then for so long at most, if ever.
+    pub stalls: Option<(Duration, Duration)>,
+    /// Characters of each message at least.
+    pub length: usize,
     /// Whether it may be refused for good.
     pub is_restrained: bool,
 }
@@ -51,18 +54,22 @@ pub struct Role {
     pub user: User,
     pub target: Option<Target>,
     pub habits: Habits,
-    pub wire: Wire,
+    /// None: it has no socket.
+    pub wire: Option<Wire>,
 }
 
 /// A client between two connections.
 pub struct Client {
     role: Role,
+    wire: Wire,
     edges: Vec<SocketAddr>,
     board: Arc<Board>,
     log: Log,
     random: Random,
     place: Place,
     gateway: usize,
+    /// Whether that gateway gave no sign of life, or no connection.
+    is_silent: bool,
     connections: u32,
     undecided: BTreeMap<u64, Undecided>,
     last_n: u64,
@@ -84,19 +91,27 @@ struct Conversing {
     last_id: u64,
     /// Requests without an answer: for which message, and since when.
     waiting: HashMap<u64, (u64, Instant)>,
+    /// When anything came.
+    heard: Instant,
+    /// Asked for a sign of life, by this request.
+    sign_of_life: Option<u64>,
     /// When it came back; until it has what it missed.
     catching_up: Option<Instant>,
 }
 
 /// Longer than a frozen process, the gateway's own deadline and recovery together.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
+/// A client that waits for an answer and hears nothing at all asks the gateway for a sign of life …
+const ASKED_AFTER: Duration = Duration::from_secs(1);
+/// … and without one goes to another gateway. A gateway whose services are away answers, and is not left.
+const LEFT_AFTER: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// One acknowledged message in so many is repeated.
 const REPEATED_EVERY: u64 = 100;
 
 impl Client {
     pub fn new(
-        role: Role,
+        (role, wire): (Role, Wire),
         edges: Vec<SocketAddr>,
         board: Arc<Board>,
         folder: &Path,
@@ -106,12 +121,14 @@ impl Client {
         let gateway = role.number % edges.len();
         Ok(Self {
             role,
+            wire,
             edges,
             board,
             log,
             random,
             place: Place::default(),
             gateway,
+            is_silent: false,
             connections: 0,
             undecided: BTreeMap::new(),
             last_n: 0,
@@ -125,25 +142,27 @@ impl Client {
         while *self.board.phase.borrow() != Phase::Leaving {
             if let Err(error) = self.live_once().await {
                 let why = format!("{error:#}");
-                if why.contains("TOKEN_") {
-                    let _ = self.log_in().await;
+                if why.contains("TOKEN_")
+                    && let Ok(token) = log_in(self.edges[self.gateway], &self.role.user).await
+                {
+                    self.role.user.token = token;
+                }
+                if why.contains("slow_consumer") || why.contains("4430") {
+                    self.board.overflows.fetch_add(1, Ordering::Relaxed);
                 }
                 self.log.write(&Line::Gone { why })?;
-                // As a balancer would: any of them.
-                self.gateway = self.random.below(self.edges.len() as u64) as usize;
+                self.gateway = self.next_gateway();
                 sleep(Duration::from_millis(50 + self.random.below(100))).await;
             }
         }
         Ok(())
     }
 
-    async fn log_in(&mut self) -> anyhow::Result<()> {
-        let api = Api::new(format!("http://{}", self.edges[self.gateway]));
-        let body = json!({ "email": self.role.user.email, "password": PASSWORD });
-        let call = api.call(Method::POST, "auth/login", None, Some(body));
-        let (_, answer) = timeout(Duration::from_secs(10), call).await??;
-        self.role.user.token = answer["accessToken"].as_str().context("logged in")?.to_owned();
-        Ok(())
+    /// As a balancer would: any of them, but for the one that is silent.
+    fn next_gateway(&mut self) -> usize {
+        let count = self.edges.len() as u64;
+        let step = if self.is_silent { 1 + self.random.below(count - 1) } else { self.random.below(count) };
+        (self.gateway + step as usize) % self.edges.len()
     }
 
     /// One connection, from its beginning to its end.
@@ -151,7 +170,9 @@ impl Client {
         let began = Instant::now();
         let came_back = self.connections > 0;
         let edge = self.edges[self.gateway];
-        let link = link::connect(edge, self.role.wire, &self.role.user.token, &self.place).await?;
+        self.is_silent = true;
+        let link = link::connect(edge, self.wire, &self.role.user.token, &self.place).await?;
+        self.is_silent = false;
         let Link { writer, mut reader, recovered, pid, cursor } = link;
         let position = self.place.cursor.as_deref().or(cursor.as_deref()).map_or(Ok(0), link::position)?;
         self.log.write(&Line::Connected { gateway: self.gateway, recovered, position })?;
@@ -166,9 +187,10 @@ impl Client {
         self.undecided.values_mut().for_each(|undecided| undecided.due = Some(now));
         let habits = self.role.habits;
         self.vanish_at = self.some_time_in(habits.vanishes_every);
-        self.stall_at = self.some_time_in(habits.stalls_every);
+        self.stall_at = self.some_time_in(habits.stalls.map(|(every, _)| every));
         let catching_up = came_back.then_some(began);
-        let mut link = Conversing { writer, last_id: 0, waiting: HashMap::new(), catching_up };
+        let (heard, sign_of_life) = (Instant::now(), None);
+        let mut link = Conversing { writer, last_id: 0, waiting: HashMap::new(), heard, sign_of_life, catching_up };
         self.converse(&mut reader, &mut link).await
     }
 
@@ -201,6 +223,19 @@ impl Client {
                     next_send = Instant::now() + self.role.habits.pace;
                 }
                 () = at(due) => self.send_due(link).await?,
+                () = at(link.quiet_until(ASKED_AFTER)), if link.sign_of_life.is_none() => {
+                    link.last_id += 1;
+                    link.sign_of_life = Some(link.last_id);
+                    link.writer.ask(link.last_id, "refresh_token", &json!({ "token": self.role.user.token })).await?;
+                }
+                () = at(link.quiet_until(LEFT_AFTER)) => match reader.next().now_or_never() {
+                    // It was this client that did not look.
+                    Some(frame) => self.take(frame?, link).await?,
+                    None => {
+                        self.is_silent = true;
+                        anyhow::bail!("no sign of life for {LEFT_AFTER:?}");
+                    }
+                },
                 () = at(overdue) => {
                     self.wrong("a request has no answer".to_owned())?;
                     anyhow::bail!("a request has no answer");
@@ -211,8 +246,10 @@ impl Client {
                     anyhow::bail!("vanished for {away:?}");
                 }
                 () = at(self.stall_at), if is_lively => {
-                    sleep(Duration::from_millis(1_000 + self.random.below(6_000))).await;
-                    self.stall_at = self.some_time_in(self.role.habits.stalls_every);
+                    let stalls = self.role.habits.stalls;
+                    let longest = stalls.map_or(Duration::ZERO, |(_, longest)| longest);
+                    sleep(longest.mul_f64(0.5 + self.random.below(500) as f64 / 1_000.0)).await;
+                    self.stall_at = self.some_time_in(stalls.map(|(every, _)| every));
                 }
                 _ = phase.changed() => {}
             }
@@ -249,13 +286,15 @@ impl Client {
 
     fn draft(&self, n: u64) -> anyhow::Result<Value> {
         let (field, id) = self.role.target.as_ref().context("only those with a target write")?;
-        let content = content::write(self.role.number, n);
+        let content = content::write(self.role.number, n, self.role.habits.length);
         Ok(json!({ *field: id, "content": content, "clientMessageId": n.to_string() }))
     }
 
     async fn take(&mut self, frame: Frame, link: &mut Conversing) -> anyhow::Result<()> {
+        link.heard = Instant::now();
         match frame {
             Frame::Nothing => {}
+            Frame::Answer(id, _) if link.sign_of_life == Some(id) => link.sign_of_life = None,
             Frame::Ping => link.writer.pong().await?,
             Frame::Answer(id, value) => match link.waiting.remove(&id) {
                 Some((n, _)) => self.answered(n, &value)?,
@@ -275,7 +314,10 @@ impl Client {
                     }
                 }
                 "resync_required" | "error" => self.wrong(format!("{name} {data}"))?,
-                "token_expiring" => self.log_in().await.and_then(|()| anyhow::bail!("comes with a new token"))?,
+                "token_expiring" => {
+                    self.role.user.token = log_in(self.edges[self.gateway], &self.role.user).await?;
+                    anyhow::bail!("comes with a new token");
+                }
                 _ => {}
             },
         }
@@ -314,17 +356,7 @@ impl Client {
     fn saw(&mut self, name: &str, data: &Value, cursor: String) -> anyhow::Result<()> {
         let position = link::position(&cursor)?;
         self.place.cursor = Some(cursor);
-        let line = if name == "new_message" || name == "message_sent" {
-            let text = |field: &str| data[field].as_str().context("a message has all its fields");
-            let (conversation, id) = (text("conversationId")?.parse()?, text("id")?.parse()?);
-            let seq = data["seq"].as_i64().context("a seq")?;
-            match content::read(text("content")?) {
-                Some((sender, n)) => Line::Event { position, conversation, id, seq, sender, n },
-                None => Line::Wrong { what: format!("a content nobody wrote: {data}") },
-            }
-        } else {
-            Line::Other { position }
-        };
+        let line = event_line(name, data, position)?;
         self.log.write(&line)?;
         self.board.reached[self.role.number].fetch_max(position, Ordering::Relaxed);
         Ok(())
@@ -332,6 +364,37 @@ impl Client {
 
     fn wrong(&mut self, what: String) -> anyhow::Result<()> {
         self.log.write(&Line::Wrong { what })
+    }
+}
+
+/// A new access token of a registered user.
+pub async fn log_in(edge: SocketAddr, user: &User) -> anyhow::Result<String> {
+    let api = Api::new(format!("http://{edge}"));
+    let body = json!({ "email": user.email, "password": PASSWORD });
+    let call = api.call(Method::POST, "auth/login", None, Some(body));
+    let (_, answer) = timeout(Duration::from_secs(10), call).await??;
+    Ok(answer["accessToken"].as_str().context("logged in")?.to_owned())
+}
+
+/// What the log says about a durable event.
+pub fn event_line(name: &str, data: &Value, position: i64) -> anyhow::Result<Line> {
+    if name != "new_message" && name != "message_sent" {
+        return Ok(Line::Other { position });
+    }
+    let text = |field: &str| data[field].as_str().context("a message has all its fields");
+    let (conversation, id) = (text("conversationId")?.parse()?, text("id")?.parse()?);
+    let seq = data["seq"].as_i64().context("a seq")?;
+    Ok(match content::read(text("content")?) {
+        Some((sender, n)) => Line::Event { position, conversation, id, seq, sender, n },
+        None => Line::Wrong { what: format!("a content nobody wrote: {data}") },
+    })
+}
+
+impl Conversing {
+    /// Until when nothing may come while an answer is waited for.
+    fn quiet_until(&self, patience: Duration) -> Option<Instant> {
+        let oldest = self.waiting.values().map(|(_, at)| *at).min()?;
+        Some(oldest.max(self.heard) + patience)
     }
 }
 

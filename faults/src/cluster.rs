@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::Path};
 
 use anyhow::Context as _;
+use messenger_core::{Bug, bug::SEEDED_BUG};
 use messenger_testkit::process::free_address;
 use uuid::Uuid;
 
@@ -23,10 +24,14 @@ pub struct Cluster {
     parts: Vec<Process>,
     /// Between clients and each gateway.
     pub edges: Vec<Proxy>,
-    /// Between callers and each message process.
+    /// Between gateways and each message process.
     pub feeds: Vec<Proxy>,
+    /// Between each conversation process and each message process.
+    pub relays: Vec<Vec<Proxy>>,
     /// Between message processes and Redis.
     pub bus: Proxy,
+    /// Where Redis itself listens.
+    pub redis_address: SocketAddr,
     /// A superuser's URL.
     pub database_url: String,
 }
@@ -39,6 +44,8 @@ pub struct Settings<'a> {
     pub folder: &'a Path,
     /// Whether the bus is Redis; else it is PostgreSQL.
     pub uses_redis: bool,
+    /// The bug its processes have.
+    pub bug: Option<Bug>,
 }
 
 impl Cluster {
@@ -59,7 +66,11 @@ impl Cluster {
         if settings.uses_redis {
             message.push(format!("--redis-url=redis://{}", bus.address()));
         }
-        let conversation = vec![database.clone(), auth_url.clone(), message_url.clone()];
+        let mut relays = Vec::new();
+        for _ in 0..NODES {
+            relays.push(Proxy::before(&messages).await?);
+        }
+        let conversation = vec![database.clone(), auth_url.clone()];
         let gateway = vec![auth_url, conversation_url, message_url, "--no-rate-limits".to_owned()];
         let plan = [
             ("auth", auths, vec![database]),
@@ -73,18 +84,28 @@ impl Cluster {
             for (node, address) in addresses.into_iter().enumerate() {
                 let name = format!("{kind}-{node}");
                 let program = settings.bin.join(format!("messenger-{kind}")).display().to_string();
-                let own = vec![program, format!("--listen={address}"), secret.clone()];
+                let mut own = vec![program, format!("--listen={address}"), secret.clone()];
+                if kind == "conversation" {
+                    own.push(format!("--message-url={}", urls(relays[node].iter().map(Proxy::address))));
+                }
                 let log = settings.folder.join(format!("{name}.log"));
-                let launch = Launch { name, command: [own, arguments.clone()].concat(), ready: "is ready", log };
+                let command = [own, arguments.clone()].concat();
+                let environment = settings.bug.map(|bug| (SEEDED_BUG, format!("{bug:?}"))).into_iter().collect();
+                let launch = Launch { name, command, environment, ready: "is ready", log };
                 parts.push(Process::start(launch).await?);
             }
         }
-        Ok(Self { postgres, redis, parts, edges, feeds, bus, database_url })
+        Ok(Self { postgres, redis, parts, edges, feeds, relays, bus, redis_address, database_url })
     }
 
     /// Where clients connect.
     pub fn edges(&self) -> Vec<SocketAddr> {
         self.edges.iter().map(Proxy::address).collect()
+    }
+
+    /// Everything that calls this message process.
+    pub fn callers(&self, node: usize) -> impl Iterator<Item = &Proxy> {
+        std::iter::once(&self.feeds[node]).chain(self.relays.iter().map(move |relay| &relay[node]))
     }
 
     /// A process of this kind.

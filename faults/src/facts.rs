@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
 use messenger_proto::event::v1::{ConversationChanged, Role, conversation_changed::Change};
 use prost::Message as _;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::content;
@@ -64,8 +65,7 @@ impl Facts {
         let mut connection = PgConnection::connect(database).await?;
         let query = "SELECT conversation_id, position, seq, id, sender_id, created_at, content FROM message.message \
                      ORDER BY position";
-        let rows = sqlx::query(query).fetch_all(&mut connection).await?;
-        let messages = rows.iter().map(|row| Stored {
+        let stored = |row: PgRow| Stored {
             conversation: row.get(0),
             position: row.get(1),
             seq: row.get(2),
@@ -73,8 +73,9 @@ impl Facts {
             sender: row.get(4),
             created_at: row.get(5),
             written: content::read(row.get(6)),
-        });
-        let messages: Vec<Stored> = messages.collect();
+        };
+        // Row by row: all contents together are large.
+        let messages: Vec<Stored> = sqlx::query(query).fetch(&mut connection).map_ok(stored).try_collect().await?;
         let query = "SELECT conversation_id, position, body FROM message.change ORDER BY position, version";
         let rows = sqlx::query(query).fetch_all(&mut connection).await?;
         let mut changes = BTreeMap::new();

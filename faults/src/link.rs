@@ -72,7 +72,9 @@ pub struct Link {
     pub cursor: Option<String>,
 }
 
-const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// A gateway that is there answers a handshake by itself. To open the session it asks others, and gives up after 5 s.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+const CONNECTED_WITHIN: Duration = Duration::from_secs(6);
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Connects and goes on from a place.
@@ -87,9 +89,13 @@ pub async fn connect(edge: SocketAddr, wire: Wire, token: &str, place: &Place) -
 }
 
 async fn open_socket_io(edge: SocketAddr, token: &str, place: &Place) -> anyhow::Result<Link> {
-    let (socket, _) = connect_async(format!("ws://{edge}/socket.io/?EIO=4&transport=websocket")).await?;
-    let (mut writer, mut reader) = halves(Wire::SocketIo, socket);
-    ensure!(reader.text().await?.starts_with('0'), "expected an Engine.IO handshake");
+    let shaking = async {
+        let (socket, _) = connect_async(format!("ws://{edge}/socket.io/?EIO=4&transport=websocket")).await?;
+        let (writer, mut reader) = halves(Wire::SocketIo, socket);
+        ensure!(reader.text().await?.starts_with('0'), "expected an Engine.IO handshake");
+        anyhow::Ok((writer, reader))
+    };
+    let (mut writer, mut reader) = timeout(ANSWERED_WITHIN, shaking).await.context("no answer to the handshake")??;
     let mut auth = json!({ "token": token });
     if let Some(pid) = &place.pid {
         auth["pid"] = pid.as_str().into();

@@ -1,12 +1,15 @@
 //! Breaks a messenger in every way it can while clients write and read, and then compares what every client was told
 //! with the database. See docs/reliability.md.
 
+mod aim;
 mod board;
+mod bugs;
 mod check;
 mod client;
 mod cluster;
 mod content;
 mod facts;
+mod flood;
 mod link;
 mod log;
 mod nemesis;
@@ -17,6 +20,7 @@ mod random;
 mod repeat;
 mod report;
 mod resp;
+mod rest;
 mod rights;
 mod run;
 mod servers;
@@ -26,22 +30,28 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Parser;
 
 /// Breaks a messenger on purpose and tells what was lost, doubled, out of order or seen by the wrong people.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "messenger-faults")]
 pub struct Config {
     /// Messages to be acknowledged, at least.
     #[arg(long, default_value_t = 5_000)]
     acked: u64,
-    /// Faults. 22 are one of each kind.
-    #[arg(long, default_value_t = 22)]
+    /// Faults. 24 are one of each kind.
+    #[arg(long, default_value_t = 24)]
     faults: usize,
     /// Readers of the busy group, beside its 20 writers.
     #[arg(long, default_value_t = 180)]
     readers: usize,
-    /// A run for every change: 3,000 acknowledged, 12 faults, 30 readers.
-    #[arg(long, conflicts_with_all = ["acked", "faults", "readers"])]
+    /// Writers of the group whose rights change.
+    #[arg(long, default_value_t = 4)]
+    restrained: usize,
+    /// A run for every change: 5,000 acknowledged, 12 faults.
+    #[arg(long, conflicts_with_all = ["acked", "faults", "bugs"])]
     small: bool,
-    /// Only faults whose name contains this.
+    /// Short runs of processes that have a bug, one after the other: each has to be found.
+    #[arg(long, conflicts_with_all = ["acked", "faults", "readers", "restrained", "folder"])]
+    bugs: bool,
+    /// Only faults, or bugs, whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
     /// Repeats the order of faults and the habits of clients of an earlier run; else by chance.
@@ -62,9 +72,24 @@ pub struct Config {
 async fn main() -> ExitCode {
     let mut config = Config::parse();
     if config.small {
-        (config.acked, config.faults, config.readers) = (3_000, 12, 30);
+        (config.acked, config.faults) = (5_000, 12);
     }
-    match run::run(config).await {
+    let running = async {
+        if config.bugs {
+            return bugs::run(&config).await;
+        }
+        Ok(run::run(&config, None).await?.is_clean())
+    };
+    // The first time no more harm is done; a run that is dropped takes its processes with it.
+    let interrupted_twice = async {
+        let _ = tokio::signal::ctrl_c().await;
+        tokio::signal::ctrl_c().await
+    };
+    let outcome = tokio::select! {
+        outcome = running => outcome,
+        _ = interrupted_twice => Err(anyhow::anyhow!("interrupted")),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

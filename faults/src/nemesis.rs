@@ -1,14 +1,17 @@
 //! Does harm, in an order that the seed repeats, and measures how long the others feel it.
 
-use std::{fmt, time::Duration};
+use std::{fmt, pin::pin, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Context as _;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use futures_util::FutureExt as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    aim,
     board::Board,
     cluster::{Cluster, NODES},
+    flood,
     process::Process,
     proxy::Mode,
     random::Random,
@@ -25,6 +28,8 @@ pub enum Fault {
     Freeze(&'static str),
     /// SIGSTOP of a message process that holds the journal's lock.
     FreezeInTransaction,
+    /// SIGSTOP of a conversation process that has committed a change and not brought it into the journal.
+    FreezeInChange,
     /// Every backend of PostgreSQL is terminated.
     Backends,
     /// Immediate stop of PostgreSQL, and started again.
@@ -37,6 +42,8 @@ pub enum Fault {
     FreezeRedis,
     /// Publications are lost between Redis and the message processes.
     LosePublications,
+    /// 100,000 publications that nobody of the messenger made.
+    FloodBus,
     /// Connections of clients to a gateway are cut, new ones refused for a while.
     CutClients,
     /// Everything between clients and a gateway comes late.
@@ -48,7 +55,7 @@ pub enum Fault {
 }
 
 /// One of each kind: all of them happen before one happens again.
-const DECK: [Fault; 22] = [
+const DECK: [Fault; 24] = [
     Fault::Kill("gateway"),
     Fault::Kill("message"),
     Fault::Kill("conversation"),
@@ -61,12 +68,14 @@ const DECK: [Fault; 22] = [
     Fault::Freeze("message"),
     Fault::Freeze("conversation"),
     Fault::FreezeInTransaction,
+    Fault::FreezeInChange,
     Fault::Backends,
     Fault::Database,
     Fault::KillRedis,
     Fault::RestartRedis,
     Fault::FreezeRedis,
     Fault::LosePublications,
+    Fault::FloodBus,
     Fault::CutClients,
     Fault::DelayClients,
     Fault::CutFeed,
@@ -77,8 +86,12 @@ const DECK: [Fault; 22] = [
 #[derive(Clone, Copy, Debug)]
 pub struct Felt {
     pub fault: Fault,
-    /// From its beginning until something sent after that was acknowledged.
+    /// From its beginning until something sent after that was acknowledged; of PostgreSQL from when it is back.
     pub first_ack: Duration,
+    /// From its beginning to its end.
+    pub lasted: Duration,
+    /// Changes of rights that were answered meanwhile.
+    pub changes: u64,
     /// From its end until every probing client had something sent after that acknowledged.
     pub everybody: Duration,
 }
@@ -87,20 +100,51 @@ pub struct Felt {
 pub struct Nemesis<'a> {
     pub cluster: &'a mut Cluster,
     pub board: &'a Board,
+    /// Whether the bus is Redis.
+    pub uses_redis: bool,
     pub random: Random,
     pub felt: Vec<Felt>,
 }
 
 /// A run in which nobody gets an answer for so long has failed.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(30);
-/// A gateway of the rights test is frozen this long.
+/// Everybody is back by then, as after the last fault.
+const EVERYBODY_WITHIN: Duration = Duration::from_secs(60);
+/// A gateway is frozen this long.
 const FROZEN: Duration = Duration::from_secs(8);
 
+impl Fault {
+    /// How long it may take until the first answer.
+    pub const fn bound(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::KillRedis
+            | Self::RestartRedis
+            | Self::FreezeRedis
+            | Self::LosePublications
+            | Self::FloodBus
+            | Self::CutBus => 2,
+            Self::Backends | Self::Database => 5,
+            _ => 3,
+        })
+    }
+
+    /// Whether rights can be changed while it lasts.
+    pub const fn lets_change(self) -> bool {
+        !matches!(self, Self::Database)
+    }
+}
+
 impl Nemesis<'_> {
-    /// So many faults of those whose name contains `only`, one after the other; then waits until `acked` holds.
+    /// So many faults of those whose name contains `only`, one after the other; then waits until `acked` holds. Ends early
+    /// when it is interrupted.
     pub async fn run(&mut self, faults: usize, only: &str, acked: impl Fn() -> bool) -> anyhow::Result<()> {
         let mut deck: Vec<Fault> = Vec::new();
+        let mut interrupted = pin!(tokio::signal::ctrl_c());
         for number in 1..=faults {
+            if interrupted.as_mut().now_or_never().is_some() {
+                println!("interrupted: what was done so far is compared");
+                return Ok(());
+            }
             if deck.is_empty() {
                 deck = DECK.into_iter().filter(|fault| fault.to_string().contains(only)).collect();
                 self.random.shuffle(&mut deck);
@@ -118,21 +162,27 @@ impl Nemesis<'_> {
 
     async fn harm(&mut self, number: usize, fault: Fault, node: usize) -> anyhow::Result<()> {
         let board = self.board;
-        let began = Instant::now();
-        let (healed, first) = tokio::join!(self.inflict(fault, node), timeout(PROGRESS_WITHIN, board.first_ack(began)));
-        healed?;
+        let (began, changes) = (Instant::now(), board.changes.load(Ordering::Relaxed));
+        let inflict = async {
+            self.inflict(fault, node).await?;
+            anyhow::Ok(began.elapsed())
+        };
+        let (healed, first) = tokio::join!(inflict, timeout(PROGRESS_WITHIN, board.first_ack(began)));
+        let lasted = healed?;
         let first_ack = first.context("nothing was acknowledged for 30 s")?;
-        let healed = Instant::now();
-        let everybody = timeout(PROGRESS_WITHIN, board.everybody(healed)).await;
-        let everybody = everybody.context("not everybody had an answer for 30 s")?;
+        // Its own recovery is PostgreSQL's.
+        let first_ack = if fault == Fault::Database { first_ack.saturating_sub(lasted) } else { first_ack };
+        let changes = board.changes.load(Ordering::Relaxed) - changes;
+        let everybody = timeout(EVERYBODY_WITHIN, board.everybody(Instant::now())).await;
+        let everybody = everybody.context("not everybody had an answer for 60 s")?;
         println!(
             "fault {number:>3}  {:<28} first ack {:>6.2} s, healed at {:>5.2} s, everybody {:>6.2} s after that",
             format!("{fault} {node}"),
             first_ack.as_secs_f64(),
-            (healed - began).as_secs_f64(),
+            lasted.as_secs_f64(),
             everybody.as_secs_f64()
         );
-        self.felt.push(Felt { fault, first_ack, everybody });
+        self.felt.push(Felt { fault, first_ack, lasted, changes, everybody });
         sleep(self.some(100, 800)).await;
         Ok(())
     }
@@ -160,7 +210,8 @@ impl Nemesis<'_> {
             }
             Fault::Freeze("gateway") => freeze(self.cluster.part("gateway", node)?, FROZEN).await,
             Fault::Freeze(part) => freeze(self.cluster.part(part, node)?, frozen).await,
-            Fault::FreezeInTransaction => self.freeze_in_transaction(node, frozen).await,
+            Fault::FreezeInTransaction => caught(fault, aim::in_transaction(self.cluster, node, frozen).await?),
+            Fault::FreezeInChange => caught(fault, aim::in_change(self.cluster, node, frozen).await?),
             Fault::Backends => self.terminate_backends().await,
             Fault::Database => {
                 self.cluster.postgres.end("QUIT").await?;
@@ -181,9 +232,18 @@ impl Nemesis<'_> {
                 let every = self.random.pick(&[1, 2, 10, 1_000]);
                 self.for_a_while(Mode::LoseEvery(every), frozen, |cluster| &cluster.bus).await
             }
+            Fault::FloodBus if self.uses_redis => {
+                flood::redis(self.cluster.redis_address, &self.cluster.database_url, &mut self.random).await
+            }
+            Fault::FloodBus => flood::postgres(&self.cluster.database_url).await,
             Fault::CutBus => self.for_a_while(Mode::Refuse, while_down, |cluster| &cluster.bus).await,
             Fault::CutClients => self.for_a_while(Mode::Refuse, while_down, |cluster| &cluster.edges[node]).await,
-            Fault::CutFeed => self.for_a_while(Mode::Refuse, while_down, |cluster| &cluster.feeds[node]).await,
+            Fault::CutFeed => {
+                self.cluster.callers(node).for_each(|proxy| proxy.set(Mode::Refuse));
+                sleep(while_down).await;
+                self.cluster.callers(node).for_each(|proxy| proxy.set(Mode::Pass));
+                Ok(())
+            }
             Fault::DelayClients => {
                 let late = self.some(20, 300);
                 self.for_a_while(Mode::Delay(late), frozen, |cluster| &cluster.edges[node]).await
@@ -210,33 +270,15 @@ impl Nemesis<'_> {
         sqlx::query(query).fetch_all(&mut connection).await?;
         Ok(())
     }
-
-    /// Freezes the process again and again until it holds the lock of the journal; then for `time`, which is longer
-    /// than PostgreSQL waits for it.
-    async fn freeze_in_transaction(&mut self, node: usize, time: Duration) -> anyhow::Result<()> {
-        let mut connection = PgConnection::connect(&self.cluster.database_url).await?;
-        let process = self.cluster.part("message", node)?;
-        for _ in 0..ATTEMPTS {
-            process.signal("STOP").await?;
-            // What goes on by itself has gone on after this.
-            sleep(Duration::from_millis(20)).await;
-            let query = "SELECT count(*) FROM pg_stat_activity \
-                         WHERE state = 'idle in transaction' AND application_name LIKE 'messenger-message%' \
-                         AND state_change < clock_timestamp() - interval '15 ms'";
-            let held: i64 = sqlx::query(query).fetch_one(&mut connection).await?.get(0);
-            if held > 0 {
-                sleep(time).await;
-                return process.signal("CONT").await;
-            }
-            process.signal("CONT").await?;
-            sleep(Duration::from_millis(5)).await;
-        }
-        println!("           no attempt found message {node} inside a transaction");
-        Ok(())
-    }
 }
 
-const ATTEMPTS: usize = 200;
+/// An aimed fault that missed its moment is none, and said so.
+fn caught(fault: Fault, is_caught: bool) -> anyhow::Result<()> {
+    if !is_caught {
+        println!("           {fault}: no attempt found it there");
+    }
+    Ok(())
+}
 
 async fn freeze(process: &mut Process, time: Duration) -> anyhow::Result<()> {
     process.signal("STOP").await?;
@@ -251,12 +293,14 @@ impl fmt::Display for Fault {
             Self::Terminate(part) => write!(f, "SIGTERM {part}"),
             Self::Freeze(part) => write!(f, "freeze {part}"),
             Self::FreezeInTransaction => f.write_str("freeze message in commit"),
+            Self::FreezeInChange => f.write_str("freeze conversation in change"),
             Self::Backends => f.write_str("terminate backends"),
             Self::Database => f.write_str("stop PostgreSQL"),
             Self::KillRedis => f.write_str("kill -9 Redis"),
             Self::RestartRedis => f.write_str("restart Redis"),
             Self::FreezeRedis => f.write_str("freeze Redis"),
             Self::LosePublications => f.write_str("lose publications"),
+            Self::FloodBus => f.write_str("flood bus"),
             Self::CutClients => f.write_str("cut clients of gateway"),
             Self::DelayClients => f.write_str("delay clients of gateway"),
             Self::CutFeed => f.write_str("cut callers of message"),

@@ -15,12 +15,16 @@ use crate::{
 const PROBING_PAIRS: usize = 6;
 /// Writers of the busy group.
 const GROUP_WRITERS: usize = 20;
-/// Pairs of whom one sends bursts.
+/// Of them those without a socket.
+const REST_WRITERS: usize = 2;
+/// Pairs of whom one sends bursts; one more pair has large ones.
 const BURSTING_PAIRS: usize = 2;
 /// Messages of a burst.
 const BURST: usize = 300;
-/// Writers of the group whose rights change, and readers whose rights do not.
-const RESTRAINED: usize = 4;
+/// Messages of a burst that does not fit into what may wait for one connection, and characters of each.
+const LARGE_BURST: usize = 250;
+const LARGE: usize = 9_000;
+/// Readers of the group whose rights change; theirs do not.
 const WATCHERS: usize = 2;
 /// Registrations at once.
 const REGISTERING: usize = 4;
@@ -39,11 +43,20 @@ pub struct People {
     pub members: Vec<Member>,
 }
 
+/// How many there are of those whose number is the run's.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowd {
+    /// Readers of the busy group.
+    pub readers: usize,
+    /// Writers of the group whose rights change.
+    pub restrained: usize,
+}
+
 /// Registers everybody and makes the groups.
-pub async fn gather(api: &Api, readers: usize) -> anyhow::Result<People> {
+pub async fn gather(api: &Api, crowd: Crowd) -> anyhow::Result<People> {
     let probes = 2 * PROBING_PAIRS;
-    let (busy, bursting) = (GROUP_WRITERS + readers, 2 * BURSTING_PAIRS);
-    let count = probes + busy + bursting + RESTRAINED + WATCHERS + 1;
+    let (busy, bursting) = (GROUP_WRITERS + crowd.readers, 2 * (BURSTING_PAIRS + 1));
+    let count = probes + busy + bursting + crowd.restrained + WATCHERS + 1;
     let names = (0..count).map(|number| format!("client{number}"));
     let registering = stream::iter(names).map(|name| async move { api.register(&name).await });
     let mut users: Vec<User> = registering.buffered(REGISTERING).try_collect().await?;
@@ -63,15 +76,17 @@ pub async fn gather(api: &Api, readers: usize) -> anyhow::Result<People> {
             (writes.then(|| ("groupId", busy_group.clone())), Habits::in_group(number, writes))
         } else if number < first_restrained {
             let bursts = number.is_multiple_of(2);
-            (bursts.then(|| ("receiverId", users[number ^ 1].id.clone())), Habits::bursting())
+            let is_large = number >= first_restrained - 2;
+            (bursts.then(|| ("receiverId", users[number ^ 1].id.clone())), Habits::bursting(bursts, is_large))
         } else {
-            let writes = number < first_restrained + RESTRAINED;
+            let writes = number < first_restrained + crowd.restrained;
             (writes.then(|| ("groupId", group.clone())), Habits::restrained(writes))
         };
-        let wire = if number % 3 == 0 { Wire::Plain } else { Wire::SocketIo };
+        let is_rest = (probes..probes + REST_WRITERS).contains(&number);
+        let wire = (!is_rest).then_some(if number % 3 == 0 { Wire::Plain } else { Wire::SocketIo });
         roles.push(Role { number, user: user.clone(), target, habits, wire });
     }
-    let restrained = first_restrained..first_restrained + RESTRAINED;
+    let restrained = first_restrained..first_restrained + crowd.restrained;
     let members = restrained.map(|number| Member::new(number, users[number].id.clone())).collect();
     Ok(People { roles, probes, admin, group, members })
 }
@@ -79,7 +94,7 @@ pub async fn gather(api: &Api, readers: usize) -> anyhow::Result<People> {
 impl Habits {
     const fn steady(window: usize, pace_ms: u64) -> Self {
         let pace = Duration::from_millis(pace_ms);
-        Self { window, burst: 1, pace, vanishes_every: None, stalls_every: None, is_restrained: false }
+        Self { window, burst: 1, pace, length: 0, vanishes_every: None, stalls: None, is_restrained: false }
     }
 
     const fn probing() -> Self {
@@ -89,11 +104,16 @@ impl Habits {
     /// Some wait for each answer, some do not; some readers are away now and then, some read slowly.
     fn in_group(number: usize, writes: bool) -> Self {
         let vanishes_every = number.is_multiple_of(4).then_some(Duration::from_secs(8));
-        let stalls_every = (number % 5 == 1 && !writes).then_some(Duration::from_secs(15));
-        Self { vanishes_every, stalls_every, ..Self::steady(if number.is_multiple_of(2) { 1 } else { 8 }, 1_000) }
+        let stalls = (number % 5 == 1 && !writes).then_some((Duration::from_secs(15), Duration::from_secs(7)));
+        Self { vanishes_every, stalls, ..Self::steady(if number.is_multiple_of(2) { 1 } else { 8 }, 1_000) }
     }
 
-    const fn bursting() -> Self {
+    /// The reader of large bursts is slow: each that comes while it does not read is more than may wait for it.
+    fn bursting(writes: bool, is_large: bool) -> Self {
+        if is_large {
+            let stalls = (!writes).then_some((Duration::from_secs(6), Duration::from_secs(8)));
+            return Self { burst: LARGE_BURST, length: LARGE, stalls, ..Self::steady(LARGE_BURST, 6_000) };
+        }
         Self { burst: BURST, ..Self::steady(BURST, 5_000) }
     }
 

@@ -24,6 +24,8 @@ pub struct Launch {
     pub name: String,
     /// The program and what stands before it (`setpriv` and the like).
     pub command: Vec<String>,
+    /// Beside `PATH`.
+    pub environment: Vec<(&'static str, String)>,
     /// What its output contains when it can be used.
     pub ready: &'static str,
     /// Where its output goes.
@@ -61,10 +63,13 @@ impl Process {
             .args(arguments)
             .env_clear()
             .envs(std::env::vars().filter(|(name, _)| name == "PATH" || name == "RUST_BACKTRACE"))
+            .envs(self.launch.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
+            // A terminal's Ctrl-C is for the run alone.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
         let child = self.child.insert(child);

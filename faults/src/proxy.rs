@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
@@ -26,6 +26,8 @@ use crate::resp;
 pub enum Mode {
     /// Everything passes.
     Pass,
+    /// Everything waits until it may pass again.
+    Hold,
     /// Everything passes so much later, in order.
     Delay(Duration),
     /// What is open is closed, and whoever comes is turned away.
@@ -33,6 +35,9 @@ pub enum Mode {
     /// Every n-th publication of Redis is lost on its way to a subscriber.
     LoseEvery(u64),
 }
+
+const BUFFER_BYTES: u32 = 64 * 1024;
+const BACKLOG: u32 = 1_024;
 
 /// A proxy before one address.
 #[derive(Clone)]
@@ -60,7 +65,9 @@ impl Proxy {
     }
 
     async fn listen(target: SocketAddr, is_redis: bool) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let socket = small_socket()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let listener = socket.listen(BACKLOG)?;
         let proxy = Self {
             address: listener.local_addr()?,
             mode: watch::Sender::new(Mode::Pass),
@@ -95,7 +102,7 @@ impl Proxy {
     }
 
     async fn carry(self, client: TcpStream, target: SocketAddr) -> std::io::Result<()> {
-        let server = TcpStream::connect(target).await?;
+        let server = small_socket()?.connect(target).await?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
@@ -152,8 +159,19 @@ impl Proxy {
 
     async fn delay(&self) {
         let mode = *self.mode.borrow();
-        if let Mode::Delay(by) = mode {
-            sleep(by).await;
+        match mode {
+            Mode::Delay(by) => sleep(by).await,
+            // Fails when the proxy is gone.
+            Mode::Hold => _ = self.mode.subscribe().wait_for(|mode| *mode != Mode::Hold).await,
+            Mode::Pass | Mode::Refuse | Mode::LoseEvery(_) => {}
         }
     }
+}
+
+/// Keeps little, so that a client that does not read is soon felt by the server.
+fn small_socket() -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    Ok(socket)
 }

@@ -21,9 +21,18 @@ pub fn end(buffer: &[u8]) -> Option<usize> {
     (at <= buffer.len()).then_some(at)
 }
 
+const PUBLICATION: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+
 /// Whether a whole message is a publication on its way to a subscriber.
 pub fn is_publication(message: &[u8]) -> bool {
-    message.starts_with(b">3\r\n$7\r\nmessage\r\n")
+    message.starts_with(PUBLICATION)
+}
+
+/// What it says, if it is one.
+pub fn published(message: &[u8]) -> Option<Vec<u8>> {
+    let after_feed = message.strip_prefix(PUBLICATION).and_then(|rest| rest.get(end(rest)?..))?;
+    let begin = after_feed.windows(2).position(|two| two == b"\r\n")? + 2;
+    Some(after_feed.get(begin..after_feed.len() - 2)?.to_vec())
 }
 
 #[cfg(test)]
@@ -49,5 +58,7 @@ mod tests {
             }
         }
         assert!(is_publication(messages[3]) && !is_publication(messages[4]));
+        assert_eq!(published(messages[3]).as_deref(), Some(&b"a\r\nb"[..]));
+        assert_eq!(published(messages[4]), None);
     }
 }

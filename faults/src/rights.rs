@@ -1,7 +1,12 @@
 //! The admin of a group whose writers never stop: it removes, adds again, promotes, demotes, restricts and opens, and
 //! logs when it asks and when it is answered.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use messenger_testkit::{Api, User};
 use reqwest::{Method, StatusCode};
@@ -41,7 +46,8 @@ pub struct Admin {
     pub random: Random,
 }
 
-const ANSWERED_WITHIN: Duration = Duration::from_secs(12);
+/// Then it asks again, elsewhere.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 impl Admin {
@@ -79,10 +85,9 @@ impl Admin {
     async fn make(&mut self, change: Change, at: usize, log: &mut Log, board: &Board) -> anyhow::Result<()> {
         let client = self.members[at].client;
         log.write(&Line::Ask { change, client })?;
-        let mut is_first = true;
+        let (mut is_first, mut gateway) = (true, self.random.below(self.edges.len() as u64) as usize);
         loop {
-            let edge = self.random.pick(&self.edges);
-            match self.ask(change, &self.members[at].user, edge).await {
+            match self.ask(change, &self.members[at].user, self.edges[gateway]).await {
                 Ok((status, _)) if status.is_success() => break,
                 // An earlier attempt without an answer removed it.
                 Ok((StatusCode::NOT_FOUND, _)) if change == Change::Remove && !is_first => break,
@@ -92,9 +97,10 @@ impl Admin {
                 }
                 _ => {}
             }
-            is_first = false;
+            (is_first, gateway) = (false, (gateway + 1) % self.edges.len());
             sleep(RETRY_AFTER).await;
         }
+        board.changes.fetch_add(1, Ordering::Relaxed);
         log.write(&Line::Done { change, client })
     }
 

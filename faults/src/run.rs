@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use messenger_core::Bug;
 use messenger_testkit::Api;
 use tempfile::TempDir;
 use tokio::{
@@ -22,9 +23,10 @@ use crate::{
     cluster::{Cluster, Settings},
     facts::{self, Facts},
     nemesis::Nemesis,
-    people::{self, People},
+    people::{self, Crowd, People},
     random::Random,
-    report::{quantile, recovery, seconds},
+    report::{figures, recovery},
+    rest::RestClient,
     rights::Admin,
 };
 
@@ -32,8 +34,8 @@ const GATHERED_WITHIN: Duration = Duration::from_secs(60);
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Whether every promise was kept.
-pub async fn run(config: Config) -> anyhow::Result<bool> {
+/// What a run of processes with this bug comes to.
+pub async fn run(config: &Config, bug: Option<Bug>) -> anyhow::Result<Verdict> {
     let seed = config.seed.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().1 >> 20);
     let folder = Folder::new(config.folder.as_deref())?;
     println!(
@@ -43,28 +45,33 @@ pub async fn run(config: Config) -> anyhow::Result<bool> {
         config.readers,
         folder.path().display()
     );
-    let outcome = observe(&config, seed, folder.path()).await;
-    if !matches!(outcome, Ok(true)) {
+    let outcome = observe(config, seed, folder.path(), bug).await;
+    let is_as_it_should_be = outcome.as_ref().is_ok_and(|verdict| bug.is_some() || verdict.is_clean());
+    if !is_as_it_should_be {
         folder.keep();
     }
     outcome
 }
 
-async fn observe(config: &Config, seed: u64, folder: &Path) -> anyhow::Result<bool> {
+async fn observe(config: &Config, seed: u64, folder: &Path, bug: Option<Bug>) -> anyhow::Result<Verdict> {
     let began = Instant::now();
     let bin = config.bin.clone().map_or_else(beside_this, Ok)?;
-    let settings = Settings { bin: &bin, folder, uses_redis: config.bus == "redis" };
+    let uses_redis = config.bus == "redis";
+    let settings = Settings { bin: &bin, folder, uses_redis, bug };
     let mut cluster = Cluster::start(&settings).await?;
     let mut random = Random::new(seed);
     let api = Api::new(format!("http://{}", cluster.edges()[0]));
-    let people = people::gather(&api, config.readers).await?;
+    let people = people::gather(&api, Crowd { readers: config.readers, restrained: config.restrained }).await?;
     let witnesses = witnesses(&people)?;
     let board = Arc::new(Board::new(people.roles.len(), people.probes));
     let mut tasks = JoinSet::new();
     let (admin, count) = start_admin(&people, &cluster, &mut random, (&board, folder, &mut tasks));
     for role in people.roles {
         let (edges, board) = (cluster.edges(), Arc::clone(&board));
-        tasks.spawn(Client::new(role, edges, board, folder, random.fork())?.run());
+        match role.wire {
+            Some(wire) => tasks.spawn(Client::new((role, wire), edges, board, folder, random.fork())?.run()),
+            None => tasks.spawn(RestClient::new(role, edges, board, folder)?.run(random.fork())),
+        };
     }
     let connected = || board.reached.iter().all(|reached| reached.load(Ordering::Relaxed) >= 0);
     until(GATHERED_WITHIN, connected).await.context("not everybody could connect")?;
@@ -73,7 +80,7 @@ async fn observe(config: &Config, seed: u64, folder: &Path) -> anyhow::Result<bo
 
     board.phase.send_replace(Phase::Writing);
     let enough = || board.acked.load(Ordering::Relaxed) >= config.acked;
-    let mut nemesis = Nemesis { cluster: &mut cluster, board: &board, random, felt: Vec::new() };
+    let mut nemesis = Nemesis { cluster: &mut cluster, board: &board, uses_redis, random, felt: Vec::new() };
     let harmed = nemesis.run(config.faults, &config.only, enough).await;
     let felt = std::mem::take(&mut nemesis.felt);
     harmed?;
@@ -89,10 +96,10 @@ async fn observe(config: &Config, seed: u64, folder: &Path) -> anyhow::Result<bo
         verdict.breach(Breach::Wrong, || "not everybody had everything within 60 s of the last fault".to_owned());
     }
     board.wrongs().into_iter().for_each(|what| verdict.breach(Breach::Wrong, || what));
-    recovery(&felt);
-    report(&board, &verdict, felt.len(), &cluster);
+    recovery(&felt, &mut verdict);
+    figures(&board, &verdict, felt.len(), cluster.bus.lost());
     println!("seed {seed}, {:.0} s", began.elapsed().as_secs_f64());
-    Ok(verdict.is_clean())
+    Ok(verdict)
 }
 
 fn witnesses(people: &People) -> anyhow::Result<Vec<Witness>> {
@@ -146,17 +153,6 @@ async fn until(limit: Duration, holds: impl Fn() -> bool) -> anyhow::Result<()> 
         sleep(LOOK_EVERY).await;
     }
     Ok(())
-}
-
-fn report(board: &Board, verdict: &Verdict, faults: usize, cluster: &Cluster) {
-    let catch_ups = board.catch_ups();
-    println!("\nfaults               {faults}");
-    println!("repeats compared     {}", board.repeats.load(Ordering::Relaxed));
-    println!("publications lost    {}", cluster.bus.lost());
-    println!("connections resumed  {}", catch_ups.len());
-    let (p50, p99) = (quantile(&catch_ups, 0.5), quantile(&catch_ups, 0.99));
-    println!("catch-up             p50 {} s, p99 {} s", seconds(p50), seconds(p99));
-    print!("{verdict}");
 }
 
 fn beside_this() -> anyhow::Result<PathBuf> {

@@ -35,7 +35,8 @@ pub async fn postgres(folder: &Path) -> anyhow::Result<(Process, String)> {
     let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300"];
     let command = command("postgres", &[&["-D", &data, "-p", &port, "-k", &sockets], &settings[..]].concat());
     let ready = "database system is ready to accept connections";
-    let launch = Launch { name: "postgres".to_owned(), command, ready, log: folder.join("postgres.log") };
+    let log = folder.join("postgres.log");
+    let launch = Launch { name: "postgres".to_owned(), command, environment: Vec::new(), ready, log };
     Ok((Process::start(launch).await?, format!("postgres://postgres@{address}/postgres")))
 }
 
@@ -48,6 +49,7 @@ pub async fn redis(folder: &Path) -> anyhow::Result<(Process, SocketAddr)> {
     let launch = Launch {
         name: "redis".to_owned(),
         command: command.map(str::to_owned).to_vec(),
+        environment: Vec::new(),
         ready: "Ready to accept connections",
         log: folder.join("redis.log"),
     };

@@ -20,7 +20,7 @@ const READER: Uuid = Uuid::from_u128(3);
 const JOINED: i64 = 1;
 
 fn stored(n: u64) -> Stored {
-    let (seq, written) = (n as i64, content::read(&content::write(0, n)));
+    let (seq, written) = (n as i64, content::read(&content::write(0, n, 0)));
     let (position, created_at) = (JOINED + seq, seq);
     let id = Uuid::from_u128(u128::from(100 + n));
     Stored { conversation: CONVERSATION, position, seq, id, sender: WRITER, created_at, written }
@@ -125,6 +125,19 @@ fn what_nobody_wrote() {
         story.reader[1] = Line::Event { position, conversation: CONVERSATION, id, seq, sender: 0, n: 7 };
     };
     assert_eq!(judge_changed(other_number), [Breach::Phantom], "delivered with another content");
+}
+
+#[test]
+fn what_is_wrong() {
+    let refusal = || Line::Refused { n: 1, code: "NOT_FOUND".to_owned() };
+    let refused = |story: &mut Story| story.writer[1] = refusal();
+    assert_eq!(judge_changed(refused), [Breach::Wrong], "refused, and stored all the same");
+    let repeat_refused = |story: &mut Story| {
+        story.writer.splice(1..2, [Line::Send { n: 1, attempt: 2, connection: 2 }, refusal()]);
+    };
+    assert_eq!(judge_changed(repeat_refused), [], "the first attempt may be stored");
+    let told = |story: &mut Story| story.reader.push(Line::Wrong { what: "an answer to nothing".to_owned() });
+    assert_eq!(judge_changed(told), [Breach::Wrong], "as the client says");
 }
 
 #[test]
