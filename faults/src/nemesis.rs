@@ -128,9 +128,14 @@ impl Fault {
         })
     }
 
-    /// Whether rights can be changed while it lasts.
-    pub const fn lets_change(self) -> bool {
-        !matches!(self, Self::Database)
+    /// When faults of this kind have lasted so long together, rights were changed meanwhile; never without PostgreSQL.
+    pub const fn lets_change_within(self) -> Option<Duration> {
+        match self {
+            Self::Database => None,
+            // The process that is asked may be the frozen one, again and again.
+            Self::FreezeInChange | Self::Freeze("conversation") => Some(Duration::from_secs(20)),
+            _ => Some(Duration::from_secs(8)),
+        }
     }
 }
 

@@ -10,8 +10,6 @@ use crate::{
 
 /// Times of one kind that make its median tell: a single one may be a busy machine.
 const TIMES_THAT_TELL: usize = 5;
-/// Faults of one kind that lasted so long together leave time for a change of rights.
-const CHANGED_WITHIN: Duration = Duration::from_secs(8);
 
 /// Prints how long each kind of fault was felt, and breaks the verdict where it was felt for too long.
 pub fn recovery(felt: &[Felt], verdict: &mut Verdict) {
@@ -41,7 +39,7 @@ pub fn recovery(felt: &[Felt], verdict: &mut Verdict) {
             verdict.breach(Breach::Wrong, || format!("{fault}: half of all times felt for over {bound:?}"));
         }
         let lasted: Duration = felt.iter().map(|one| one.lasted).sum();
-        if changes == 0 && fault.lets_change() && lasted >= CHANGED_WITHIN {
+        if changes == 0 && fault.lets_change_within().is_some_and(|bound| lasted >= bound) {
             verdict.breach(Breach::Wrong, || format!("{fault}: no right was changed meanwhile"));
         }
     }
