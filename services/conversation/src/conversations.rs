@@ -6,6 +6,7 @@ use messenger_core::{
     Clock, ConversationId, ConversationType, Error, ErrorKind, ParticipantId, Result, Role, Timestamp, UserId,
     page::PageSize,
 };
+use messenger_telemetry::Audit;
 
 use crate::{
     convert,
@@ -158,8 +159,9 @@ impl Conversations {
         conversation: ConversationId,
         update: GroupUpdate,
     ) -> Result<ConversationView> {
+        let record = Audit::of("conversation.updated").by(caller).conversation(conversation);
         let updated = self.write_update(caller, conversation, update).await;
-        let conversation = self.settled(caller, conversation, updated).await?;
+        let conversation = record.outcome(self.settled(caller, conversation, updated).await)?;
         Ok(ConversationView { conversation, role: Role::Admin, peer: None })
     }
 

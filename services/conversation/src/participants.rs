@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use messenger_core::{ConversationId, Error, Result, Role, UserId, page::PageSize};
+use messenger_telemetry::Audit;
 
 use crate::{
     conversations::{Conversations, commit, count, insert_participants, lock_for, new_participant_at},
@@ -44,7 +45,8 @@ impl Conversations {
         users: Vec<UserId>,
     ) -> Result<Vec<Participant>> {
         let added = self.write_addition(caller, conversation, &users).await;
-        self.settled(caller, conversation, added).await
+        let added = self.settled(caller, conversation, added).await;
+        Audit::of("participant.added").by(caller).conversation(conversation).outcome_for(&users, added)
     }
 
     async fn write_addition(&self, caller: UserId, id: ConversationId, users: &[UserId]) -> Result<Vec<Participant>> {
@@ -82,8 +84,13 @@ impl Conversations {
         user: UserId,
         role: Role,
     ) -> Result<Participant> {
+        let action = match role {
+            Role::Admin => "participant.promoted",
+            Role::Member => "participant.demoted",
+        };
         let updated = self.write_role(caller, conversation, user, role).await;
-        self.settled(caller, conversation, updated).await
+        let updated = self.settled(caller, conversation, updated).await;
+        Audit::of(action).by(caller).conversation(conversation).subject(user).outcome(updated)
     }
 
     async fn write_role(&self, caller: UserId, id: ConversationId, user: UserId, role: Role) -> Result<Participant> {
@@ -109,7 +116,8 @@ impl Conversations {
     /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN.
     pub async fn remove_participant(&self, caller: UserId, conversation: ConversationId, user: UserId) -> Result<()> {
         let removed = self.write_removal(caller, conversation, user).await;
-        self.settled(caller, conversation, removed).await
+        let removed = self.settled(caller, conversation, removed).await;
+        Audit::of("participant.removed").by(caller).conversation(conversation).subject(user).outcome(removed)
     }
 
     async fn write_removal(&self, caller: UserId, id: ConversationId, user: UserId) -> Result<()> {

@@ -15,7 +15,7 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::{
     Layer,
-    filter::{FilterFn, LevelFilter, Targets, filter_fn},
+    filter::{FilterExt as _, FilterFn, LevelFilter, Targets, filter_fn},
     fmt,
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -62,7 +62,7 @@ pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
     let traces = if is_exporting { Some(exporting(config.service_name)?) } else { None };
     let repeats = Repeats::default();
     tracing_subscriber::registry()
-        .with(log_layer(&repeats).with_filter(filter.clone()))
+        .with(log_layer(&repeats).with_filter(filter.clone().and(filter_fn(is_discreet))))
         .with(traces.as_ref().map(trace_layer))
         .with(either(filter, is_exporting))
         .try_init()
@@ -98,13 +98,19 @@ fn is_traced(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= level_max && metadata.target().starts_with("messenger")
 }
 
+/// Libraries print what they carry, contents and tokens included, when they are asked for more than INFO: they are not.
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= LevelFilter::INFO || metadata.target().starts_with("messenger")
+}
+
 /// What is logged or traced, in front of both. Libraries ask whether something is enabled and then say nothing: with
 /// the layers' own filters alone, each remembers its answer until the next event of that thread, and refuses that.
 fn either(log: Targets, is_exporting: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     let logged_max = log.iter().map(|(_, level)| level).chain(log.default_level()).max().unwrap_or(LevelFilter::OFF);
     let level_max = if is_exporting { logged_max.max(TRACED_MAX) } else { logged_max };
     filter_fn(move |metadata: &Metadata<'_>| {
-        log.would_enable(metadata.target(), metadata.level()) || (is_exporting && is_traced(metadata))
+        let is_logged = is_discreet(metadata) && log.would_enable(metadata.target(), metadata.level());
+        is_logged || (is_exporting && is_traced(metadata))
     })
     .with_max_level_hint(level_max)
 }

@@ -1,5 +1,6 @@
 //! What every process needs to be operated: logs, traces, metrics, and an orderly end.
 
+mod audit;
 mod init;
 mod metrics;
 mod operations;
@@ -7,6 +8,7 @@ mod process;
 mod repeats;
 mod shutdown;
 
+pub use audit::{AUDIT, Audit};
 pub use init::{Guard, LOG_FILTER_DEFAULT, TelemetryConfig, init};
 pub use metrics::{PrometheusHandle, install_metrics};
 pub use operations::Operations;
