@@ -86,12 +86,22 @@ pub struct GatewayConfig {
     /// Sends a second to one conversation.
     #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50")]
     pub sends_per_conversation: NonZeroU32,
+    /// Logins a minute from one address to one account.
+    #[arg(long, env = "MESSENGER_LOGINS_PER_MINUTE", default_value = "5")]
+    pub logins_per_minute: NonZeroU32,
     /// Connections of one user.
     #[arg(long, env = "MESSENGER_CONNECTIONS_PER_USER", default_value = "20")]
     pub connections_per_user: usize,
     /// Connections in all.
     #[arg(long, env = "MESSENGER_CONNECTIONS_MAX", default_value = "100000")]
     pub connections_max: usize,
+    /// HTTP connections of one address (an IPv6 network of 64 bits) that are not WebSockets; this machine and trusted
+    /// proxies excepted.
+    #[arg(long, env = "MESSENGER_HTTP_CONNECTIONS_PER_ADDRESS", default_value = "512")]
+    pub http_connections_per_address: usize,
+    /// Bytes that may wait for slow readers in all; beyond, the connections with most waiting are closed, and resume.
+    #[arg(long, env = "MESSENGER_QUEUED_BYTES_MAX", default_value = "268435456")]
+    pub queued_bytes_max: usize,
     /// How long a Socket.IO client may be connected without CONNECT.
     #[arg(long, env = "MESSENGER_CONNECT_TIMEOUT", default_value = "10s", value_parser = duration)]
     pub connect_timeout: Duration,
@@ -142,6 +152,10 @@ impl GatewayConfig {
             page_rows_max: limits::PAGE_ROWS_MAX,
             group_participants_max: limits::GROUP_PARTICIPANTS_MAX,
             restricted_group_participants_max: limits::RESTRICTED_GROUP_PARTICIPANTS_MAX,
+            conversations_per_user_max: limits::CONVERSATIONS_PER_USER_MAX,
+            password_chars_min: limits::PASSWORD_CHARS_MIN,
+            password_chars_max: limits::PASSWORD_CHARS_MAX,
+            logins_per_minute: self.rate_limits().then_some(self.logins_per_minute.get()),
             connections_per_user: self.connections_per_user,
             sends_per_second: self.rate_limits().then_some(self.sends_per_user.get()),
             send_burst: self.rate_limits().then_some(self.send_burst_per_user.get()),
@@ -168,6 +182,14 @@ pub struct Limits {
     pub group_participants_max: i64,
     /// Participants of a restricted group.
     pub restricted_group_participants_max: i64,
+    /// Conversations of one user.
+    pub conversations_per_user_max: i64,
+    /// Characters in a password at least.
+    pub password_chars_min: usize,
+    /// Characters in a password at most.
+    pub password_chars_max: usize,
+    /// Logins a minute from one address to one account; `null`: not limited.
+    pub logins_per_minute: Option<u32>,
     /// Connections of one user.
     pub connections_per_user: usize,
     /// Sends a second of one user; `null`: not limited.
@@ -266,8 +288,11 @@ impl fmt::Display for GatewayConfig {
         writeln!(f, "sends-per-user = {}", self.sends_per_user)?;
         writeln!(f, "send-burst-per-user = {}", self.send_burst_per_user)?;
         writeln!(f, "sends-per-conversation = {}", self.sends_per_conversation)?;
+        writeln!(f, "logins-per-minute = {}", self.logins_per_minute)?;
         writeln!(f, "connections-per-user = {}", self.connections_per_user)?;
         writeln!(f, "connections-max = {}", self.connections_max)?;
+        writeln!(f, "http-connections-per-address = {}", self.http_connections_per_address)?;
+        writeln!(f, "queued-bytes-max = {}", self.queued_bytes_max)?;
         writeln!(f, "connect-timeout = {:?}", self.connect_timeout)?;
         writeln!(f, "unconnected-per-address = {}", self.unconnected_per_address)?;
         writeln!(f, "heartbeat-interval = {:?}", self.heartbeat_interval)?;

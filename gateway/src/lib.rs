@@ -8,11 +8,13 @@ pub mod config;
 pub mod objects;
 pub mod page;
 mod peer;
+mod places;
 mod proxies;
 pub mod rest;
 pub mod server;
 pub mod services;
 pub mod session;
+mod stall;
 pub mod transport;
 
 use std::{sync::Arc, time::Duration};

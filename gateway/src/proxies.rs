@@ -56,11 +56,15 @@ impl fmt::Display for Network {
     }
 }
 
+/// Whether this is a balancer that is believed.
+pub(crate) fn is_trusted(address: IpAddr, trusted: &[Network]) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
 /// The client of a request: who is connected or, when that is a trusted balancer, the last that is not one of those it
 /// names. What stands before was written by the client.
 pub(crate) fn client(connected: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> SocketAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    if !is_trusted(connected.ip()) {
+    if !is_trusted(connected.ip(), trusted) {
         return connected;
     }
     let named = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
@@ -68,7 +72,7 @@ pub(crate) fn client(connected: SocketAddr, headers: &HeaderMap, trusted: &[Netw
     for address in named.flat_map(|value| value.split(',')).collect::<Vec<_>>().into_iter().rev() {
         let Ok(address) = address.trim().parse() else { break };
         client = address;
-        if !is_trusted(client) {
+        if !is_trusted(client, trusted) {
             break;
         }
     }

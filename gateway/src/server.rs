@@ -1,25 +1,35 @@
 //! The HTTP server: a head has to come in time, connections are bounded, and a shutdown lets what runs finish.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    Router,
+    extract::ConnectInfo,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use messenger_core::Error;
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{Gateway, proxies, router};
+use crate::{Gateway, peer, places::Places, proxies, router, stall::Unstalled};
 
 /// From the first byte to the end of a request's head, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// Connections that are not WebSockets.
+/// Connections that are not WebSockets, of all addresses.
 const CONNECTIONS_MAX: usize = 16_384;
 /// How long requests have to finish after the shutdown.
 const DRAIN_WITHIN: Duration = Duration::from_secs(6);
@@ -28,9 +38,9 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// How long a peer may leave unacknowledged, or not take, what was sent to it: then its connection is cut, whoever
-/// waits on it.
-const TAKEN_WITHIN: Duration = Duration::from_secs(20);
+/// How long a peer may leave unacknowledged what was sent to it: then its connection is cut, whoever waits on it. One
+/// that is there and reads nothing is found by [`Unstalled`].
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes the system keeps for a peer that does not read; beyond, our own bounds count.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
@@ -41,7 +51,7 @@ const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// None today: what a client or the network does to a connection ends that connection.
 pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), Error> {
     let router = router(Arc::clone(&gateway));
-    let (places, connections) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
+    let (places, connections) = (Places::new(CONNECTIONS_MAX), TaskTracker::new());
     let closing = CancellationToken::new();
     let mut ending = pin!(async {
         gateway.shutdown.token.cancelled().await;
@@ -52,7 +62,8 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), E
             accepted = accept(&listener) => accepted,
             () = &mut ending => break,
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // Whoever comes beyond is not answered: that would need a place, too.
+        let Some(place) = places.take(peer::network(peer.ip()), per_address_max(&gateway, peer.ip())) else { continue };
         let peer = Peer { address: peer, gateway: Arc::clone(&gateway) };
         let (router, closing) = (router.clone(), closing.clone());
         connections.spawn(async move {
@@ -67,6 +78,13 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), E
         tracing::warn!("some requests did not finish in time");
     }
     Ok(())
+}
+
+/// This machine and the balancers in front of it may have as many as there are.
+fn per_address_max(gateway: &Gateway, address: IpAddr) -> usize {
+    let config = &gateway.config;
+    let is_ours = address.to_canonical().is_loopback() || proxies::is_trusted(address, &config.trusted_proxies);
+    if is_ours { CONNECTIONS_MAX } else { config.http_connections_per_address }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -91,7 +109,7 @@ fn tune(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(TAKEN_WITHIN));
+    let _ = socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
 }
 
 /// Who is connected, and the gateway that knows whom it may speak for.
@@ -105,13 +123,20 @@ async fn answer(stream: TcpStream, peer: Peer, router: Router, closing: Cancella
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = proxies::client(peer.address, request.headers(), &peer.gateway.config.trusted_proxies);
         request.extensions_mut().insert(ConnectInfo(client));
-        router.clone().oneshot(request)
+        let (length, router) = (Length::of(request.headers()), router.clone());
+        async move {
+            if length == Length::Ambiguous {
+                return Ok(closing_after(StatusCode::BAD_REQUEST.into_response()));
+            }
+            let response = router.oneshot(request).await?;
+            Ok::<_, Infallible>(if length == Length::Chunked { closing_after(response) } else { response })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Unstalled::new(stream)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     // What a client does to its own connection is no news.
@@ -120,6 +145,32 @@ async fn answer(stream: TcpStream, peer: Peer, router: Router, closing: Cancella
         () = closing.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// How a request says where its body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    Told,
+    Chunked,
+    /// In two ways, of which a proxy in front may believe the other.
+    Ambiguous,
+}
+
+impl Length {
+    fn of(headers: &HeaderMap) -> Self {
+        match (headers.contains_key(header::TRANSFER_ENCODING), headers.contains_key(header::CONTENT_LENGTH)) {
+            (true, true) => Self::Ambiguous,
+            (true, false) => Self::Chunked,
+            (false, _) => Self::Told,
+        }
+    }
+}
+
+/// Nothing is read after it on this connection. hyper drops a length that comes after the encoding, so it goes for every
+/// body in chunks: what a proxy took for part of the body is never taken for a request here (RFC 9112, 6.3).
+fn closing_after(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 #[cfg(test)]
@@ -133,6 +184,6 @@ mod tests {
         let (client, (server, _)) = tokio::join!(TcpStream::connect(address), accept(&listener));
         assert!(client.is_ok() && server.nodelay().expect("readable"));
         #[cfg(target_os = "linux")]
-        assert_eq!(SockRef::from(&server).tcp_user_timeout().expect("readable"), Some(TAKEN_WITHIN));
+        assert_eq!(SockRef::from(&server).tcp_user_timeout().expect("readable"), Some(ACKNOWLEDGED_WITHIN));
     }
 }

@@ -196,8 +196,10 @@ async fn logout_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Resu
 async fn change_password(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
+    admission: Admission,
     Json(PasswordChange { current_password, new_password }): Json<PasswordChange>,
 ) -> Result<StatusCode, Problem> {
+    admission.change_password(caller.user_id())?;
     let request = proto::ChangePasswordRequest { current_password, new_password };
     gateway.services.auth.clone().change_password(in_session(&caller, request)).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -15,7 +15,7 @@ use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
 use super::problem::{self, Problem, REQUEST_ID};
-use crate::session::Gateway;
+use crate::{session::Gateway, transport::origin};
 
 /// How long a request may take, its body included.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -63,21 +63,36 @@ fn method_label(method: &Method) -> &str {
     if known.contains(method) { method.as_str() } else { "other" }
 }
 
-/// Answers are for the one who asked: nobody keeps, frames or sniffs them, unless they say otherwise.
 fn finish(response: &mut Response, request_id: &str) {
-    let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(request_id) {
-        headers.insert(REQUEST_ID, id);
+        response.headers_mut().insert(REQUEST_ID, id);
     }
+    protect(response);
+}
+
+/// Answers are for the one who asked: nobody keeps, frames, sniffs or embeds them, unless they say otherwise.
+pub(crate) fn protect(response: &mut Response) {
     let defaults = [
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
     ];
     for (name, value) in defaults {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
+}
+
+/// Refuses pages of origins that are not allowed, as the sockets do.
+pub(super) async fn origin(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    if origin::is_allowed(request.headers(), &gateway.config.allowed_origins) {
+        return next.run(request).await;
+    }
+    Problem::from(Error::forbidden("pages of this origin may not call")).into_response()
 }
 
 /// Ends a request that takes too long. What it began in a service is finished there.
@@ -88,8 +103,7 @@ pub(super) async fn deadline(request: Request, next: Next) -> Response {
     }
 }
 
-/// Pages of these origins may call; of others only what the browser lets through anyway. Never with cookies:
-/// there are none.
+/// Pages of these origins may read the answers. Never with cookies: there are none.
 pub(super) fn cors(allowed_origins: &[String]) -> CorsLayer {
     let any = allowed_origins.iter().any(|origin| origin == "*");
     let listed = allowed_origins.iter().filter(|_| !any).filter_map(|origin| HeaderValue::from_str(origin).ok());

@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::Arc,
 };
@@ -13,13 +13,11 @@ use governor::{
     clock::{Clock as _, DefaultClock},
 };
 use http::request::Parts;
-use messenger_core::{Error, ErrorKind};
+use messenger_core::{Error, ErrorKind, UserId};
 
 use super::problem::Problem;
 use crate::peer::{address, network};
 
-/// Logins a minute from one address to one account.
-const LOGINS_PER_ACCOUNT: u32 = 5;
 /// Logins a minute from one address, over all accounts.
 const LOGINS_PER_ADDRESS: u32 = 100;
 /// Registrations a minute from one address.
@@ -39,9 +37,10 @@ pub(super) struct AuthLimits {
 }
 
 impl AuthLimits {
-    pub(super) fn new() -> Self {
+    /// With so many logins a minute from one address to one account.
+    pub(super) fn new(logins_per_minute: NonZeroU32) -> Self {
         Self {
-            logins_per_account: RateLimiter::keyed(per_minute(LOGINS_PER_ACCOUNT)),
+            logins_per_account: RateLimiter::keyed(Quota::per_minute(logins_per_minute)),
             logins: RateLimiter::keyed(per_minute(LOGINS_PER_ADDRESS)),
             registrations: RateLimiter::keyed(per_minute(REGISTRATIONS_PER_ADDRESS)),
             refreshes: RateLimiter::keyed(per_minute(REFRESHES_PER_ADDRESS)),
@@ -75,6 +74,13 @@ impl Admission {
         check(&limits.logins_per_account, &(self.address, account))
     }
 
+    /// May this user try its present password once more? As often as it may log in from one address, wherever it is.
+    pub(super) fn change_password(&self, user_id: UserId) -> Result<(), Error> {
+        let Some(limits) = self.limits.as_deref() else { return Ok(()) };
+        let account = limits.accounts.hash_one(user_id);
+        check(&limits.logins_per_account, &(IpAddr::V6(Ipv6Addr::UNSPECIFIED), account))
+    }
+
     /// May it refresh a token?
     pub(super) fn refresh(&self) -> Result<(), Error> {
         self.limits.as_deref().map_or(Ok(()), |limits| check(&limits.refreshes, &self.address))
@@ -102,7 +108,11 @@ fn check<K: Clone + Eq + std::hash::Hash>(limiter: &DefaultKeyedRateLimiter<K>, 
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    const LOGINS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 
     fn admission(limits: &Arc<AuthLimits>, address: &str) -> Admission {
         Admission { address: network(address.parse().expect("an address")), limits: Some(Arc::clone(limits)) }
@@ -110,9 +120,9 @@ mod tests {
 
     #[test]
     fn one_account_is_limited_and_others_are_not() {
-        let limits = Arc::new(AuthLimits::new());
+        let limits = Arc::new(AuthLimits::new(LOGINS));
         let here = admission(&limits, "2001:db8::1");
-        for _ in 0..LOGINS_PER_ACCOUNT {
+        for _ in 0..LOGINS.get() {
             here.login("a@example.com").expect("within the limit");
         }
         let error = here.login(" A@example.com ").expect_err("over it");
@@ -120,6 +130,17 @@ mod tests {
         assert!(admission(&limits, "2001:db8::2").login("a@example.com").is_err(), "the same network");
         here.login("b@example.com").expect("another account");
         admission(&limits, "192.0.2.1").login("a@example.com").expect("another address");
+    }
+
+    #[test]
+    fn guessing_the_password_of_a_stolen_session_is_slow_from_everywhere() {
+        let limits = Arc::new(AuthLimits::new(LOGINS));
+        let (ann, bob) = (UserId::from_uuid(Uuid::from_u128(1)), UserId::from_uuid(Uuid::from_u128(2)));
+        for number in 0..LOGINS.get() {
+            admission(&limits, &format!("192.0.2.{number}")).change_password(ann).expect("within the limit");
+        }
+        assert!(admission(&limits, "192.0.2.99").change_password(ann).is_err());
+        admission(&limits, "192.0.2.99").change_password(bob).expect("another user");
     }
 
     #[test]

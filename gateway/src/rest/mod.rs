@@ -3,7 +3,7 @@
 mod auth;
 mod conversations;
 mod extract;
-mod layers;
+pub(crate) mod layers;
 mod limits;
 mod messages;
 mod openapi;
@@ -50,13 +50,14 @@ pub fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
     let (router, description) = resources.split_for_parts();
     let mut router = router.merge(operations::descriptions(description)).merge(page::routes());
     if gateway.config.rate_limits() {
-        router = router.layer(Extension(Arc::new(AuthLimits::new())));
+        router = router.layer(Extension(Arc::new(AuthLimits::new(gateway.config.logins_per_minute))));
     }
     router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(|_| Problem::from(Error::internal("a handler panicked")).into_response()))
+        .layer(from_fn_with_state(Arc::clone(gateway), layers::origin))
         .layer(layers::cors(&gateway.config.allowed_origins))
         .layer(from_fn_with_state(Arc::clone(gateway), layers::observe))
 }

@@ -67,7 +67,7 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {
 /// The public keys access tokens are verified with, as a JWK set (RFC 7517).
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "operations", security(()), responses((status = 200, body = Object)))]
 async fn jwks(State(gateway): State<Arc<Gateway>>) -> Answer {
-    let answer = gateway.services.auth.clone().get_jwks(Request::new(GetJwksRequest {})).await?.into_inner();
+    let answer = gateway.services.auth.clone().get_jwks(Request::new(GetJwksRequest::default())).await?.into_inner();
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
     Ok((headers, answer.jwks).into_response())
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::extract::State;
 use http::StatusCode;
-use messenger_core::{Cursor, Error, Position, UserId};
+use messenger_core::{Cursor, Error, ErrorKind, Position, UserId};
 use messenger_proto::message::v1::{self as proto, subscribe_response::Event};
 use messenger_rpc::{request_as, with_deadline};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ use crate::{objects::EventObject, session::Gateway};
 
 /// Longest wait for an event, milliseconds.
 const WAIT_MILLIS_MAX: i32 = 30_000;
+/// When a user may try to wait again who does so too often.
+const PLACE_AFTER: Duration = Duration::from_secs(1);
 /// Of what is not waiting: this resource is not under the deadline of the others.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -136,10 +138,18 @@ async fn head(gateway: &Gateway, user_id: UserId) -> Result<String, Problem> {
 }
 
 /// Waits until something durable happens after the cursor; false when the deadline or a shutdown comes first.
+///
+/// # Errors
+/// RATE_LIMITED when as many calls of the user wait as it may have connections.
 async fn arrives(gateway: &Gateway, user_id: UserId, cursor: &str, deadline: Instant) -> Result<bool, Problem> {
     if deadline <= Instant::now() {
         return Ok(false);
     }
+    let place = gateway.waits.take(user_id, gateway.config.connections_per_user);
+    let _place = place.ok_or_else(|| {
+        let error = Error::new(ErrorKind::RateLimited, "too many calls of this user wait already");
+        error.with_retry_after(PLACE_AFTER)
+    })?;
     let request = request_as(user_id, proto::SubscribeRequest { cursor: cursor.to_owned() });
     let entry = async {
         let mut feed = gateway.services.message.clone().subscribe(request).await?.into_inner();

@@ -1,5 +1,7 @@
 //! Events made ready for a wire: complete text frames, shared by all receivers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use messenger_core::{Error, ErrorKind, FieldViolation};
 use serde::Serialize;
@@ -18,11 +20,43 @@ impl WireFormat {
     pub const ALL: [Self; 2] = [Self::SocketIo, Self::Plain];
 }
 
+/// Bytes of all frames of this process, wherever they wait: one shared by a thousand receivers counts once. A measure of
+/// memory, and therefore the process's, not a gateway's.
+static ALIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// The text of a frame, counted as long as it lives.
+struct Text(Vec<u8>);
+
+impl Text {
+    fn shared(text: Vec<u8>) -> Bytes {
+        ALIVE_BYTES.fetch_add(text.len(), Ordering::Relaxed);
+        Bytes::from_owner(Self(text))
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        ALIVE_BYTES.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
+}
+
 /// One event, complete for its wire; a clone shares the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame(Bytes);
 
 impl Frame {
+    /// Bytes of all frames there are.
+    #[must_use]
+    pub fn alive_bytes() -> usize {
+        ALIVE_BYTES.load(Ordering::Relaxed)
+    }
+
     /// The UTF-8 text. Socket.IO: one Engine.IO packet; plain: one text frame.
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
@@ -61,7 +95,7 @@ impl Frame {
             WireFormat::SocketIo => b']',
             WireFormat::Plain => b'}',
         });
-        Self(text.into())
+        Self(Text::shared(text))
     }
 
     /// The one answer to a request that asked for one; `None` when it did not.
@@ -83,7 +117,7 @@ impl Frame {
                 text.push(b'}');
             }
         }
-        Some(Self(text.into()))
+        Some(Self(Text::shared(text)))
     }
 }
 

@@ -2,17 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use messenger_core::Clock;
+use messenger_core::{Clock, UserId};
 use messenger_identity::Verifier;
 use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Hub, Limits, Pipe, ResumeKey, admission::Admission, drain, feed, revocation};
-use crate::{config::GatewayConfig, services::Services};
+use crate::{config::GatewayConfig, places::Places, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// Long polls that may wait in all; each holds a stream of the message service.
+const WAITS_MAX: usize = 10_000;
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -50,6 +53,8 @@ pub struct Gateway {
     pub metrics: PrometheusHandle,
     /// When it ends, and who waits for its tasks.
     pub shutdown: Shutdown,
+    /// Users who wait for something to happen, by long poll.
+    pub(crate) waits: Arc<Places<UserId>>,
     pub(super) admission: Admission,
     pub(super) resume_key: ResumeKey,
     /// Cancelled when the connections are drained: feed and pipe are needed until then.
@@ -60,11 +65,12 @@ impl Gateway {
     pub(crate) fn start(config: GatewayConfig, parts: Parts) -> Arc<Self> {
         let gateway = Arc::new(Self {
             limits: Limits::new(config.send_rates()),
+            hub: Arc::new(Hub::new(config.queued_bytes_max)),
+            waits: Places::new(WAITS_MAX),
             config,
             services: parts.services,
             verifier: parts.verifier,
             clock: parts.clock,
-            hub: Arc::default(),
             pipe: Pipe::default(),
             metrics: parts.metrics,
             shutdown: parts.shutdown,

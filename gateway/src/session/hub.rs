@@ -1,8 +1,12 @@
 //! The rooms and connections of this gateway behind one short lock. Delivering is a queue push per receiver.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use messenger_core::{ConversationId, Cursor, Error, ErrorKind, IdSet, JournalId, Position, UserId};
@@ -20,9 +24,16 @@ use super::{
 };
 use crate::objects::MessageReadObject;
 
+/// Bytes that wait for a connection that is not full: it keeps up, whatever others do.
+const FULL_BYTES_MIN: usize = 16 * 1024;
+/// When a user with too many connections may try again: one that is gone without a word is found by its heartbeat.
+const PLACE_AFTER: Duration = Duration::from_secs(5);
+
 /// Who is connected here and what is delivered to them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Hub {
+    /// Bytes of frames above which the fullest connections go.
+    queued_bytes_max: usize,
     state: Mutex<State>,
     interest_changed: Notify,
     emptied: Notify,
@@ -63,6 +74,14 @@ pub struct Capacity {
 
 /// For connections.
 impl Hub {
+    /// Without connections. Above `queued_bytes_max` bytes of waiting frames the fullest connections are closed.
+    #[must_use]
+    pub fn new(queued_bytes_max: usize) -> Self {
+        let (interest_changed, emptied) = (Notify::new(), Notify::new());
+        let (state, is_fed) = (Mutex::default(), AtomicBool::new(false));
+        Self { queued_bytes_max, state, interest_changed, emptied, is_fed }
+    }
+
     /// Puts a connection into its user's room, not live. One with the same origin is the same client before: it goes.
     ///
     /// # Errors
@@ -86,7 +105,8 @@ impl Hub {
         }
         let open = room.members.iter().filter(|member| member.connection.outbound.closing().is_none()).count();
         if open >= capacity.per_user {
-            return Err(Error::new(ErrorKind::RateLimited, "too many connections of this user"));
+            let error = Error::new(ErrorKind::RateLimited, "too many connections of this user");
+            return Err(error.with_retry_after(PLACE_AFTER));
         }
         room.members.push(Member {
             connection: Arc::clone(connection),
@@ -232,10 +252,13 @@ impl Hub {
         self.advance(position);
     }
 
-    /// Everything up to `position` has been sent.
+    /// Everything up to `position` has been sent. If too much waits for those who do not read, the fullest go.
     pub fn advance(&self, position: Position) {
         let rooms = &mut self.lock().rooms;
         rooms.position = rooms.position.max(position);
+        if let Some(excess) = Frame::alive_bytes().checked_sub(self.queued_bytes_max) {
+            close_fullest(rooms, excess);
+        }
     }
 
     /// Delivers a signal; it may be lost.
@@ -308,6 +331,25 @@ impl Hub {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes the connections with most waiting, as many as may free so many bytes; they resume. What they share with others
+/// is freed with the last of these, so it may take several turns.
+fn close_fullest(rooms: &Rooms, excess: usize) {
+    let members = rooms.users.values().flat_map(|room| &room.members);
+    let mut fullest: Vec<_> = members.map(|member| (member.connection.outbound.bytes(), &member.connection)).collect();
+    fullest.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
+    let (mut freed, mut closed) = (0, 0_u64);
+    for (bytes, connection) in fullest.into_iter().take_while(|(bytes, _)| *bytes >= FULL_BYTES_MIN) {
+        if freed > excess {
+            break;
+        }
+        connection.outbound.close(CloseReason::SlowConsumer);
+        (freed, closed) = (freed + bytes, closed + 1);
+    }
+    if closed > 0 {
+        tracing::warn!(excess, closed, "too much waits for slow readers: the fullest connections are closed");
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
 use messenger_core::{ConversationId, Error, ErrorKind, UserId};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Keys at rest are forgotten this often.
@@ -15,7 +16,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 /// Rates of sends; switched off, everything passes.
 pub struct Limits {
     rates: Option<Rates>,
-    flood: Option<Quota>,
+    /// Events a second of one connection.
+    flood: Option<u64>,
 }
 
 struct Rates {
@@ -35,18 +37,39 @@ pub struct SendRates {
     pub per_conversation: NonZeroU32,
 }
 
-/// Events of one connection: so many times the rate of its user's sends …
+/// A connection whose events come at so many times the rate of its user's sends …
 const FLOOD_FACTOR: u32 = 10;
-/// … sustained for so many seconds are a flood.
-const FLOOD_SECONDS: u32 = 50;
+/// … for so many seconds on end floods: it is closed.
+const FLOOD_SECONDS: u64 = 10;
+/// A pause after a burst counts as so many of these seconds at most, so that a burst alone is none.
+const PAUSE_SECONDS_MAX: u64 = 2;
 
-/// Counts the events of one connection.
-pub(super) struct Flood(Option<DefaultDirectRateLimiter>);
+/// Counts the events of one connection, second by second.
+#[derive(Debug)]
+pub(super) struct Flood {
+    /// None: whatever comes is admitted.
+    per_second_max: Option<u64>,
+    began: Instant,
+    events: u64,
+    seconds: u64,
+}
 
 impl Flood {
+    fn new(per_second_max: Option<u64>) -> Self {
+        Self { per_second_max, began: Instant::now(), events: 0, seconds: 0 }
+    }
+
     /// Counts an event, whatever it is; false when they are so many that the connection is to be closed.
-    pub(super) fn admits(&self) -> bool {
-        self.0.as_ref().is_none_or(|limiter| limiter.check().is_ok())
+    pub(super) fn admits(&mut self) -> bool {
+        let Some(per_second_max) = self.per_second_max else { return true };
+        let seconds = self.began.elapsed().as_secs();
+        if seconds > 0 {
+            let is_flood = self.events >= per_second_max * seconds;
+            self.seconds = if is_flood { self.seconds + seconds.min(PAUSE_SECONDS_MAX) } else { 0 };
+            (self.began, self.events) = (Instant::now(), 0);
+        }
+        self.events += 1;
+        self.seconds < FLOOD_SECONDS
     }
 }
 
@@ -54,11 +77,7 @@ impl Limits {
     /// `None` switches them off (benchmarks).
     #[must_use]
     pub fn new(rates: Option<SendRates>) -> Self {
-        let flood = rates.map(|rates| {
-            let per_second = rates.per_user.saturating_mul(NonZeroU32::MIN.saturating_add(FLOOD_FACTOR - 1));
-            let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(FLOOD_SECONDS - 1));
-            Quota::per_second(per_second).allow_burst(burst)
-        });
+        let flood = rates.map(|rates| u64::from(rates.per_user.get()) * u64::from(FLOOD_FACTOR));
         let rates = rates.map(|rates| Rates {
             clock: DefaultClock::default(),
             users: RateLimiter::keyed(Quota::per_second(rates.per_user).allow_burst(rates.burst_per_user)),
@@ -69,7 +88,7 @@ impl Limits {
 
     /// For a new connection.
     pub(super) fn flood(&self) -> Flood {
-        Flood(self.flood.map(RateLimiter::direct))
+        Flood::new(self.flood)
     }
 
     /// Counts a send to a conversation.
@@ -149,15 +168,31 @@ mod tests {
         assert!(limits.send_to_user(user(1), user(2)).is_err());
     }
 
-    #[test]
-    fn a_flood_is_far_more_than_the_rate() {
-        let flood = limits(2, 50).flood();
-        assert_eq!((0..2_000).filter(|_| flood.admits()).count(), 1_000);
+    /// Sends bursts of so many events until it is closed; the seconds that took.
+    async fn closed_after(burst: u32, pause: Duration) -> Option<u64> {
+        let (mut flood, began) = (limits(2, 50).flood(), Instant::now());
+        for _ in 0..200 {
+            if !(0..burst).all(|_| flood.admits()) {
+                return Some(began.elapsed().as_secs());
+            }
+            tokio::time::advance(pause).await;
+        }
+        None
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_times_the_rate_for_ten_seconds_is_a_flood() {
+        assert_eq!(closed_after(2, Duration::from_millis(100)).await, Some(10));
+        assert_eq!(closed_after(1, Duration::from_millis(55)).await, None, "a little below");
+        assert_eq!(closed_after(100_000, Duration::from_secs(60)).await, Some(300), "bursts with pauses");
+        assert_eq!(closed_after(3_000, Duration::from_secs(200)).await, None, "a burst now and then");
     }
 
     #[test]
     fn off_means_off() {
         let limits = Limits::new(None);
-        assert!((0..1_000).all(|_| limits.send_to_user(user(1), user(2)).is_ok() && limits.flood().admits()));
+        assert!((0..1_000).all(|_| limits.send_to_user(user(1), user(2)).is_ok()));
+        let mut flood = limits.flood();
+        assert!((0..100_000).all(|_| flood.admits()));
     }
 }

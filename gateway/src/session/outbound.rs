@@ -17,6 +17,10 @@ use super::frame::Frame;
 pub const FRAMES_MAX: usize = 512;
 /// Bytes one connection may have waiting.
 pub const BYTES_MAX: usize = 1024 * 1024;
+/// Bytes one connection may have on their way to the wire, but for the last of its frames.
+const TAKEN_BYTES_MAX: usize = 64 * 1024;
+/// Room for waiting frames that a connection keeps when none wait.
+const FRAMES_KEPT: usize = 32;
 /// Replayed entries are added only below this many waiting frames …
 const REPLAY_FRAMES_MAX: usize = FRAMES_MAX / 4;
 /// … and this many waiting bytes, so that answers and live events have room beside them.
@@ -154,19 +158,41 @@ impl Outbound {
         }
     }
 
-    /// Takes the oldest frames, at most `frames_max`.
+    /// Takes the oldest frames: at most `frames_max`, and none after 64 KiB.
     #[must_use]
     pub fn take(&self, frames_max: usize) -> Vec<Frame> {
+        self.take_within(frames_max, TAKEN_BYTES_MAX)
+    }
+
+    /// Takes whatever waits: the last frames of a connection.
+    #[must_use]
+    pub fn take_rest(&self) -> Vec<Frame> {
+        self.take_within(usize::MAX, usize::MAX)
+    }
+
+    fn take_within(&self, frames_max: usize, bytes_max: usize) -> Vec<Frame> {
         let mut queue = self.lock();
-        let count = frames_max.min(queue.frames.len());
-        let taken: Vec<Waiting> = queue.frames.drain(..count).collect();
-        queue.bytes -= taken.iter().map(|waiting| waiting.frame.size()).sum::<usize>();
-        queue.signals -= taken.iter().filter(|waiting| waiting.is_signal).count();
+        let (mut taken, mut bytes) = (Vec::with_capacity(frames_max.min(queue.frames.len())), 0);
+        while taken.len() < frames_max && bytes < bytes_max {
+            let Some(waiting) = queue.frames.pop_front() else { break };
+            bytes += waiting.frame.size();
+            queue.signals -= usize::from(waiting.is_signal);
+            taken.push(waiting.frame);
+        }
+        queue.bytes -= bytes;
+        if queue.frames.is_empty() {
+            queue.frames.shrink_to(FRAMES_KEPT);
+        }
         if queue.wants_room && queue.has_room() {
             queue.wants_room = false;
             self.attention.notify_one();
         }
-        taken.into_iter().map(|waiting| waiting.frame).collect()
+        taken
+    }
+
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 
     /// Asks for the connection to be closed; the first reason stays.
@@ -281,6 +307,19 @@ mod tests {
         outbound.push(frame(BYTES_MAX / 2));
         outbound.push(frame(BYTES_MAX / 2));
         assert_eq!(outbound.closing(), Some(CloseReason::SlowConsumer));
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_bounded_too() {
+        let outbound = Outbound::default();
+        for _ in 0..6 {
+            outbound.push(frame(TAKEN_BYTES_MAX / 4));
+        }
+        assert_eq!(outbound.take(9).len(), 4);
+        assert_eq!(outbound.bytes(), 2 * frame(TAKEN_BYTES_MAX / 4).size());
+        assert_eq!(outbound.take_rest().len(), 2);
+        outbound.push(frame(2 * TAKEN_BYTES_MAX));
+        assert_eq!(outbound.take(9).len(), 1, "a large one goes alone");
     }
 
     #[test]

@@ -95,9 +95,20 @@ impl Link {
         }
     }
 
+    /// The client has shown who it is: it may send more.
+    pub fn connected(&mut self) {
+        match self {
+            Self::Socket(socket, _) => socket.connected(),
+            Self::Polling(polling) => polling.connected(),
+        }
+    }
+
     /// The WebSocket takes over; what was said and not yet polled goes first, and so does what was posted and not read.
     pub async fn upgrade(&mut self, mut socket: Box<Socket>) -> Result<(), End> {
         let Self::Polling(polling) = self else { return Ok(()) };
+        if polling.has_connected() {
+            socket.connected();
+        }
         let (unsaid, unread) = polling.take_over();
         socket.send(unsaid).await?;
         *self = Self::Socket(socket, unread);

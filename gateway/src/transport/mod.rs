@@ -3,16 +3,17 @@
 //! Each connection is one task around one loop ([`Connection::run`]): what the client sends, what waits to be
 //! written, what the session has due, and the heartbeat. While it writes it does not read.
 
+mod allowance;
 mod heartbeat;
 mod link;
-mod origin;
+pub(crate) mod origin;
 mod socket;
 pub mod socketio;
 pub mod websocket;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, middleware::map_response, response::Response};
 use bytes::Bytes;
 use messenger_core::{Error, ErrorKind};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -22,7 +23,10 @@ use self::{
     heartbeat::{Due, Heartbeat},
     link::{Link, Received},
 };
-use crate::session::{CloseReason, Frame, Gateway, Outbound, Session};
+use crate::{
+    rest::layers::protect,
+    session::{CloseReason, Frame, Gateway, Outbound, Session},
+};
 
 /// Bytes in a frame of a client; a larger one is answered with an error.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -31,7 +35,11 @@ const ABANDON_EVERY: Duration = Duration::from_millis(500);
 
 /// Both transports.
 pub fn routes() -> Router<Arc<Gateway>> {
-    Router::new().merge(socketio::routes()).merge(websocket::routes())
+    let routes = Router::new().merge(socketio::routes()).merge(websocket::routes());
+    routes.layer(map_response(async |mut response: Response| {
+        protect(&mut response);
+        response
+    }))
 }
 
 /// Why a connection ends.
@@ -161,6 +169,9 @@ impl<P: Protocol> Connection<P> {
 
     async fn write(&mut self) -> Result<(), End> {
         let Some(outbound) = self.session.as_ref().map(Session::outbound) else { return Ok(()) };
+        for _ in 0..std::env::var("YIELDS").map_or(0, |n| n.parse().unwrap_or(0)) {
+            tokio::task::yield_now().await;
+        }
         let frames = outbound.take(self.link.room());
         tokio::select! {
             biased;
@@ -172,7 +183,7 @@ impl<P: Protocol> Connection<P> {
     async fn finish(mut self, end: End) {
         let mut frames = Vec::new();
         if let Some(session) = self.session.take() {
-            frames.extend(session.outbound().take(usize::MAX).into_iter().map(Frame::into_bytes));
+            frames.extend(session.outbound().take_rest().into_iter().map(Frame::into_bytes));
         }
         let code = match end {
             End::Session(reason) => {

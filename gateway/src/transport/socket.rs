@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -23,7 +23,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{End, link::Received};
+use super::{End, allowance::Allowance, link::Received};
 
 /// Bytes read at once, and kept by an idle connection.
 const READ_BYTES: usize = 2 * 1024;
@@ -31,6 +31,8 @@ const READ_BYTES: usize = 2 * 1024;
 const WRITE_BYTES: usize = 4 * 1024;
 /// Bytes in a message, above which the connection is cut.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes a peer may send in all before it has shown who it is.
+const STRANGER_BYTES_MAX: usize = 96 * 1024;
 /// How long one frame may wait for the peer to read.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the peer has to answer a close.
@@ -82,7 +84,8 @@ impl Handshake {
             .write_buffer_size(WRITE_BYTES)
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+        let stream = Allowance::new(TokioIo::new(upgraded), STRANGER_BYTES_MAX);
+        let stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
         Some(Socket { stream })
     }
 }
@@ -107,10 +110,15 @@ fn is_nonce(key: &HeaderValue) -> bool {
 
 /// An open WebSocket.
 pub struct Socket {
-    stream: WebSocketStream<TokioIo<Upgraded>>,
+    stream: WebSocketStream<Allowance<TokioIo<Upgraded>>>,
 }
 
 impl Socket {
+    /// The peer has shown who it is: from here on it may send as much as it likes.
+    pub fn connected(&mut self) {
+        self.stream.get_mut().lift();
+    }
+
     /// The next thing the peer sends; dropping it midway loses nothing. Pings are answered.
     pub async fn receive(&mut self) -> Received {
         loop {
@@ -157,12 +165,13 @@ impl Socket {
 async fn within_deadline(write: impl Future<Output = Result<(), Error>>) -> Result<(), End> {
     match timeout(WRITE_DEADLINE, write).await {
         Ok(Ok(())) => Ok(()),
+        Ok(Err(Error::Io(error))) if error.kind() == io::ErrorKind::TimedOut => Err(End::Stalled),
         Ok(Err(_)) => Err(End::Gone),
         Err(_) => Err(End::Stalled),
     }
 }
 
-async fn discard(stream: &mut TokioIo<Upgraded>) -> io::Result<()> {
+async fn discard(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while stream.read(&mut buffer).await? > 0 {}
     Ok(())
@@ -174,6 +183,7 @@ fn end(error: &Error) -> End {
         Error::Protocol(_) => End::Protocol,
         Error::Utf8(_) => End::NotText,
         Error::Capacity(_) => End::TooBig,
+        Error::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded => End::TooBig,
         _ => End::Gone,
     }
 }

@@ -101,7 +101,8 @@ fn credential(headers: &HeaderMap) -> (Option<&str>, Option<&'static str>) {
 }
 
 async fn run(gateway: Arc<Gateway>, handshake: Handshake, session: Session) {
-    let Some(socket) = handshake.socket().await else { return };
+    let Some(mut socket) = handshake.socket().await else { return };
+    socket.connected();
     let heartbeat = Heartbeat::new(gateway.config.heartbeat());
     let link = Link::socket(socket);
     let mut connection = Connection { gateway, link, session: Some(session), heartbeat, protocol: Plain };

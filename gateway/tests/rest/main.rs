@@ -1,7 +1,6 @@
 //! REST and the pages, over real HTTP: a gateway with the three services in process, on SQLite.
 
 mod auth;
-mod bad_input;
 mod conversations;
 mod messages;
 mod messenger;

@@ -21,11 +21,6 @@ impl Messenger {
         Self::with(Settings::default()).await
     }
 
-    /// As in production.
-    pub async fn start_limited() -> Self {
-        Self::with(Settings(Vec::new())).await
-    }
-
     async fn with(settings: Settings) -> Self {
         let server = Server::start(settings.with("--allowed-origins=https://app.example.com")).await;
         Self { api: Api::new(server.url("")), http: reqwest::Client::new(), server }
@@ -42,12 +37,6 @@ impl Messenger {
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, self.url(&format!("/api/v1/{path}")))
-    }
-
-    /// POST of any bytes as JSON.
-    pub async fn post_raw(&self, path: &str, body: &str) -> Response {
-        let request = self.request(Method::POST, path).header(header::CONTENT_TYPE, "application/json");
-        request.body(body.to_owned()).send().await.expect("an answer")
     }
 
     pub async fn get_status(&self, user: Option<&User>, path: &str) -> StatusCode {

@@ -124,3 +124,22 @@ async fn every_refusal_is_a_problem() {
     assert_eq!(page.headers()["x-content-type-options"], "nosniff");
     assert!(page.headers()["content-security-policy"].to_str().expect("text").contains("script-src 'self'"));
 }
+
+#[tokio::test]
+async fn nothing_where_nothing_is() {
+    let messenger = Messenger::start().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let id = "0191d3c8-8f7b-7f00-8000-000000000000";
+    for (method, path, expected) in [
+        (Method::GET, "nothing".to_owned(), 404),
+        (Method::POST, "nothing".to_owned(), 404),
+        (Method::PUT, format!("users/{id}/block"), 404),
+        (Method::DELETE, "users/me".to_owned(), 405),
+        (Method::PATCH, format!("conversations/{id}/messages/{id}"), 405),
+        (Method::DELETE, format!("conversations/{id}/messages/{id}"), 405),
+    ] {
+        let request = messenger.request(method.clone(), &path).bearer_auth(&ann.token);
+        let (status, _) = problem(request.send().await.expect("an answer")).await;
+        assert_eq!(status, expected, "{method} {path}");
+    }
+}

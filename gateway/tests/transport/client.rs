@@ -67,17 +67,33 @@ impl Socket {
         self.send_message(Message::text(text)).await;
     }
 
+    /// Sends as much of a text as the server takes.
+    pub async fn try_send(&mut self, text: &str) {
+        let _ = in_time(self.0.send(Message::text(text))).await;
+    }
+
     pub async fn send_message(&mut self, message: Message) {
         in_time(self.0.send(message)).await.expect("the socket is open");
     }
 
     /// The next text, Engine.IO pings included.
     pub async fn text(&mut self) -> String {
+        self.text_or_close().await.expect("a text")
+    }
+
+    /// The next text; none when the server closes instead.
+    pub async fn text_or_close(&mut self) -> Option<String> {
+        self.text_or_close_code().await.ok()
+    }
+
+    /// The next text, or the code the server closes with instead.
+    pub async fn text_or_close_code(&mut self) -> Result<String, Option<u16>> {
         loop {
             match in_time(self.0.next()).await {
-                Some(Ok(Message::Text(text))) => return text.as_str().to_owned(),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => panic!("not a text: {other:?}"),
+                Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Err(_)) | None => return Err(None),
             }
         }
     }

@@ -105,15 +105,3 @@ async fn a_plain_websocket_needs_a_token_before_it_is_one() {
     let answer = reqwest::get(server.url("/ws")).await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
 }
-
-#[tokio::test]
-async fn compression_is_not_granted() {
-    let server = Server::start(Settings::default()).await;
-    let headers = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate";
-    let mut request = upgrade(SOCKET_IO, headers);
-    // A masked close frame, so that the answer ends.
-    request.extend([0x88, 0x80, 0, 0, 0, 0]);
-    let answer = raw(&server, &request).await;
-    assert_eq!(status(&answer), "HTTP/1.1 101 Switching Protocols");
-    assert!(!String::from_utf8_lossy(&answer).to_lowercase().contains("sec-websocket-extensions"));
-}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{Polling, Socket},
+    client::Socket,
     server::{Server, Settings},
 };
 
@@ -68,90 +68,6 @@ async fn refuses_what_is_no_token_and_lets_try_again() {
 }
 
 #[tokio::test]
-async fn refuses_other_namespaces_and_keeps_nothing_of_them() {
-    let server = Server::start(Settings::default()).await;
-    let user = server.register().await;
-    let mut socket = Socket::connected(&server, &user.token).await;
-    for number in 0..500 {
-        socket.send(&format!("40/random{number}")).await;
-        let refused = socket.text().await;
-        assert_eq!(refused, format!(r#"44/random{number},{{"message":"Invalid namespace"}}"#));
-    }
-    socket.send(r#"40/custom,{"token":"abc"}"#).await;
-    assert_eq!(socket.text().await, r#"44/custom,{"message":"Invalid namespace"}"#);
-    socket.send("41/custom").await;
-    socket.send(r#"421["no_such_event",{}]"#).await;
-    assert_eq!(json_after("431", &socket.text().await)[0]["error"]["code"], "UNKNOWN_EVENT");
-}
-
-#[tokio::test]
-async fn malformed_packets_close() {
-    let server = Server::start(Settings::default()).await;
-    let user = server.register().await;
-    let long_name = format!("40/{}", "n".repeat(50_000));
-    let many_digits = format!("42{}[\"typing\",{{}}]", "9".repeat(20_000));
-    for packet in [
-        "4",
-        "4abc",
-        "47",
-        "49",
-        "4x",
-        "42",
-        "42{}",
-        "42[]",
-        "42[null]",
-        "42[\"typing\"",
-        "42abc[\"message-with-ack\",1]",
-        "42-1[\"typing\"]",
-        "421.5[\"typing\"]",
-        "4218446744073709551616[\"typing\"]",
-        "42[\"disconnect\"]",
-        "42/x,[\"a\"]",
-        "40",
-        "40[]",
-        "40null",
-        "43",
-        "43[]",
-        "44",
-        "451-[\"typing\",{\"_placeholder\":true,\"num\":0}]",
-        "4550-[\"a\"]",
-        "4510000000000-[\"a\"]",
-        "45-1-[\"a\"]",
-        "450-[\"a\"]",
-        "46",
-        "461-1[{}]",
-        &long_name,
-        &many_digits,
-    ] {
-        let mut socket = Socket::connected(&server, &user.token).await;
-        socket.send(packet).await;
-        assert_eq!(socket.close_code().await, 1002, "{packet:.60}");
-    }
-    let mut socket = Socket::connected(&server, &user.token).await;
-    socket.send_message(Message::binary(vec![1])).await;
-    assert_eq!(socket.close_code().await, 1002);
-}
-
-#[tokio::test]
-async fn nothing_is_served_before_connect_or_after_disconnect() {
-    let server = Server::start(Settings::default()).await;
-    let user = server.register().await;
-    let event = r#"427["no_such_event",{}]"#;
-    let mut before = Socket::engine(&server).await;
-    before.send(event).await;
-    assert_eq!(before.close_code().await, 1002);
-    let mut refused = Socket::engine(&server).await;
-    refused.send("40").await;
-    assert!(refused.text().await.starts_with("44"));
-    refused.send(event).await;
-    assert_eq!(refused.close_code().await, 1002);
-    let mut after = Socket::connected(&server, &user.token).await;
-    after.send("41").await;
-    after.send(event).await;
-    assert_eq!(after.close_code().await, 1002);
-}
-
-#[tokio::test]
 async fn leaving_the_namespace_leaves_the_engine_open() {
     let server = Server::start(Settings::hasty()).await;
     let user = server.register().await;
@@ -170,20 +86,6 @@ async fn leaving_the_namespace_leaves_the_engine_open() {
 }
 
 #[tokio::test]
-async fn who_does_not_connect_is_closed() {
-    let server = Server::start(Settings::default().with("--connect-timeout=200ms")).await;
-    let mut silent = Socket::engine(&server).await;
-    assert_eq!(silent.close_code().await, 1008);
-    let mut refused = Socket::engine(&server).await;
-    refused.send("40").await;
-    assert!(refused.text().await.starts_with("44"));
-    assert_eq!(refused.close_code().await, 1008);
-    let polling = Polling::open(&server).await;
-    assert_eq!(polling.poll().await.1, "1");
-    assert_eq!(polling.poll().await.0, 400);
-}
-
-#[tokio::test]
 async fn events_are_answered_under_their_ack_id() {
     let server = Server::start(Settings::default()).await;
     let user = server.register().await;
@@ -197,18 +99,6 @@ async fn events_are_answered_under_their_ack_id() {
     let event = json_after("42", &socket.text().await);
     assert_eq!((&event[0], &event[1]["code"]), (&json!("error"), &json!("UNKNOWN_EVENT")));
     assert_eq!(event.as_array().map(Vec::len), Some(2), "errors carry no cursor");
-}
-
-#[tokio::test]
-async fn answers_of_the_client_are_ignored() {
-    let server = Server::start(Settings::default()).await;
-    let user = server.register().await;
-    let mut socket = Socket::connected(&server, &user.token).await;
-    for packet in ["431[]", r#"44{"message":"x"}"#, "43/x,1[]"] {
-        socket.send(packet).await;
-    }
-    socket.send(r#"421["no_such_event"]"#).await;
-    assert!(socket.text().await.starts_with("431["));
 }
 
 #[tokio::test]

@@ -96,43 +96,6 @@ async fn a_waiting_poll_is_let_go_by_a_probe() {
 }
 
 #[tokio::test]
-async fn bodies_are_bounded() {
-    let server = Server::start(Settings::default()).await;
-    let polling = connected(&server, &server.register().await).await;
-    assert_eq!(polling.post(vec![b'4'; 4 * 1024 * 1024]).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-    let large = format!(r#"427["send_message",{{"content":"{}"}}]"#, "x".repeat(70_000));
-    assert_eq!(polling.post(large).await.1, "ok");
-    let answer = polling.poll().await.1;
-    let answer: Value = serde_json::from_str(answer.strip_prefix("437").expect("the ack")).expect("JSON");
-    assert_eq!(answer[0]["error"]["code"], "PAYLOAD_TOO_LARGE");
-    let pongs = ["3"; 50_000].join("\u{1e}");
-    assert_eq!(polling.post(pongs).await.1, "ok");
-    let octets = reqwest::Client::new()
-        .post(server.url(&format!("/socket.io/?EIO=4&transport=polling&sid={}", polling.sid())))
-        .header("content-type", "application/octet-stream")
-        .body("3");
-    assert_eq!(octets.send().await.expect("an answer").status(), StatusCode::BAD_REQUEST);
-    assert_eq!(polling.post("3").await.1, "ok", "the session goes on");
-}
-
-#[tokio::test]
-async fn a_client_that_asks_without_end_and_never_polls_is_ended() {
-    let server = Server::start(Settings::default()).await;
-    let polling = Polling::open(&server).await;
-    let namespaces = vec!["40/x"; 1_000].join("\u{1e}");
-    let _ = polling.post(namespaces).await;
-    let mut bodies = Vec::new();
-    loop {
-        match polling.poll().await {
-            (StatusCode::OK, body) => bodies.push(body),
-            (status, _) => break assert_eq!(status, StatusCode::BAD_REQUEST),
-        }
-    }
-    assert!(bodies.len() <= 5, "{}", bodies.len());
-    assert!(bodies.last().is_some_and(|body| body.ends_with('1')));
-}
-
-#[tokio::test]
 async fn a_draining_server_tells_polls_and_sockets() {
     let server = Server::start(Settings::default()).await;
     let user = server.register().await;

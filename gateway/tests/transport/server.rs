@@ -16,6 +16,7 @@ use messenger_proto::{
 use messenger_rpc::{RpcChannel, ServerAuth, ServiceCredential};
 use messenger_telemetry::{Shutdown, install_metrics};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -58,7 +59,7 @@ pub struct Server {
     pub address: SocketAddr,
     edge: Shutdown,
     services: Shutdown,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -79,7 +80,7 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         let gateway = messenger_gateway::build(settings.config(), parts);
         services.spawn(messenger_gateway::serve(listener, gateway));
-        Self { address, edge, services, _folder: folder }
+        Self { address, edge, services, folder }
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -95,6 +96,15 @@ impl Server {
         let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
         let text = |value: &Value| value.as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
         User { id: text(&answer["user"]["id"]), token: text(&answer["accessToken"]) }
+    }
+
+    /// The name and the private key (PKCS#8) that auth signs with.
+    pub async fn signing_key(&self) -> (String, Vec<u8>) {
+        let file = Location::sqlite_file(self.folder.path(), "auth");
+        let mut connection =
+            SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.expect("auth's file");
+        let key = "SELECT kid, private_key FROM signing_key LIMIT 1";
+        sqlx::query_as(key).fetch_one(&mut connection).await.expect("a key")
     }
 
     /// Whether everything ends in time.

@@ -1,9 +1,7 @@
 //! Who may change what, and how large things may grow. Pure functions; every rule of this context has its home here.
 
+pub use messenger_core::limits::CONVERSATIONS_PER_USER_MAX;
 use messenger_core::{ConversationType, Error, ErrorKind, Role, limits};
-
-/// Conversations one user may take part in.
-pub const CONVERSATIONS_PER_USER_MAX: i64 = 5_000;
 
 /// What a caller wants to do with a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

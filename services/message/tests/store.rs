@@ -72,7 +72,7 @@ async fn a_waiting_append_sees_what_it_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_session_is_unavailable_once() {
+async fn row_79_a_killed_session_is_unavailable_once() {
     support::on_postgres(faults::a_killed_session_is_unavailable_once).await;
 }
 
@@ -82,6 +82,6 @@ async fn a_frozen_writer_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_killed_under_the_lock_stores_nothing() {
+async fn row_79_a_session_killed_under_the_lock_stores_nothing() {
     support::on_postgres(faults::a_session_killed_under_the_lock_stores_nothing).await;
 }

@@ -14,6 +14,12 @@ pub const PAGE_ROWS_DEFAULT: u32 = 50;
 pub const GROUP_PARTICIPANTS_MAX: i64 = 1_000;
 /// Participants of a restricted group.
 pub const RESTRICTED_GROUP_PARTICIPANTS_MAX: i64 = 100_000;
+/// Conversations of one user.
+pub const CONVERSATIONS_PER_USER_MAX: i64 = 5_000;
+/// Characters in a password at least.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Characters in a password at most: an attacker could have megabytes hashed.
+pub const PASSWORD_CHARS_MAX: usize = 128;
 /// Users named in one request.
 pub const USERS_PER_REQUEST_MAX: usize = 1_000;
 /// Characters in a group's name.

@@ -2,87 +2,85 @@
 //! may be on the way to a connection, in all and from one address.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::polling::{Polling, Request};
-use crate::peer;
+use crate::{peer, places, places::Places, transport::FRAME_BYTES_MAX, transport::socket::MESSAGE_BYTES_MAX};
 
-/// Engines without a session.
+/// Engines without a session, and websockets that want to take over from polling.
 const UNCONNECTED_MAX: usize = 1_000;
 /// Requests that may wait for one engine; the rest wait in front of it.
 const REQUESTS_MAX: usize = 4;
+/// Bodies of one engine that may be on their way: stock clients wait for the answer to one before they post the next.
+const POSTS_MAX: usize = 2;
 
 /// All engines that poll, and how many have no session.
-#[derive(Default)]
 pub struct Engines {
-    polling: Mutex<HashMap<Box<str>, mpsc::Sender<Request>>>,
-    unconnected: Mutex<Unconnected>,
-}
-
-#[derive(Default)]
-struct Unconnected {
-    in_all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    polling: Mutex<HashMap<Box<str>, Engine>>,
+    unconnected: Arc<Places<IpAddr>>,
 }
 
 /// A client on the way to a connection; dropping it makes room for another.
-pub struct Admission {
-    engines: Arc<Engines>,
-    address: IpAddr,
+pub type Admission = places::Place<IpAddr>;
+
+/// One engine that polls, as HTTP requests see it.
+#[derive(Clone)]
+pub struct Engine {
+    /// Where its requests go.
+    pub requests: mpsc::Sender<Request>,
+    posts: Arc<Semaphore>,
+    has_connected: Arc<AtomicBool>,
+}
+
+impl Engine {
+    /// A place for one more body, and how many bytes it may have: little, as long as nobody knows who it is.
+    pub fn admit_post(&self) -> Option<(OwnedSemaphorePermit, usize)> {
+        let permit = Arc::clone(&self.posts).try_acquire_owned().ok()?;
+        let is_known = self.has_connected.load(Ordering::Relaxed);
+        Some((permit, if is_known { MESSAGE_BYTES_MAX } else { FRAME_BYTES_MAX }))
+    }
+}
+
+impl Default for Engines {
+    fn default() -> Self {
+        Self { polling: Mutex::default(), unconnected: Places::new(UNCONNECTED_MAX) }
+    }
 }
 
 impl Engines {
     /// Lets one more client on the way to a connection; none when there are too many, in all or from its address.
     /// This machine itself may have as many as there are.
-    pub fn admit(self: &Arc<Self>, address: IpAddr, per_address: usize) -> Option<Admission> {
-        let (address, is_own) = (peer::network(address), address.to_canonical().is_loopback());
-        let mut unconnected = self.unconnected();
-        let here = unconnected.by_address.get(&address).copied().unwrap_or_default();
-        if unconnected.in_all >= UNCONNECTED_MAX || (here >= per_address && !is_own) {
-            return None;
-        }
-        unconnected.in_all += 1;
-        unconnected.by_address.insert(address, here + 1);
-        Some(Admission { engines: Arc::clone(self), address })
+    pub fn admit(&self, address: IpAddr, per_address: usize) -> Option<Admission> {
+        let per_address = if address.to_canonical().is_loopback() { usize::MAX } else { per_address };
+        self.unconnected.take(peer::network(address), per_address)
     }
 
     /// Opens an engine that polls; it is found until its [`Polling`] is dropped.
     pub fn open(self: &Arc<Self>, sid: &str) -> Polling {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        self.lock().insert(sid.into(), sender);
-        Polling::new(requests, Place { engines: Arc::clone(self), sid: sid.into() })
+        let has_connected = Arc::<AtomicBool>::default();
+        let posts = Arc::new(Semaphore::new(POSTS_MAX));
+        let engine = Engine { requests: sender, posts, has_connected: Arc::clone(&has_connected) };
+        self.lock().insert(sid.into(), engine);
+        Polling::new(requests, Place { engines: Arc::clone(self), sid: sid.into(), has_connected })
     }
 
-    /// Where the requests for an engine go; none when there is no such engine.
-    pub fn find(&self, sid: &str) -> Option<mpsc::Sender<Request>> {
+    /// The engine of a session id; none when there is no such engine.
+    pub fn find(&self, sid: &str) -> Option<Engine> {
         self.lock().get(sid).cloned()
     }
 
-    fn unconnected(&self) -> MutexGuard<'_, Unconnected> {
-        self.unconnected.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, mpsc::Sender<Request>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Engine>> {
         self.polling.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        let mut unconnected = self.engines.unconnected();
-        unconnected.in_all -= 1;
-        if let Entry::Occupied(mut here) = unconnected.by_address.entry(self.address) {
-            *here.get_mut() -= 1;
-            if *here.get() == 0 {
-                here.remove();
-            }
-        }
     }
 }
 
@@ -90,6 +88,19 @@ impl Drop for Admission {
 pub struct Place {
     engines: Arc<Engines>,
     sid: Box<str>,
+    has_connected: Arc<AtomicBool>,
+}
+
+impl Place {
+    /// Its client has shown who it is.
+    pub fn connected(&self) {
+        self.has_connected.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its client has shown who it is.
+    pub fn has_connected(&self) -> bool {
+        self.has_connected.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Place {
@@ -124,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn bodies_are_few_and_small_until_the_client_is_known() {
+        let engines = Arc::new(Engines::default());
+        let polling = engines.open("a");
+        let engine = engines.find("a").expect("open");
+        let (first, bytes_max) = engine.admit_post().expect("a place");
+        let second = engine.admit_post().expect("a place");
+        assert!(bytes_max == FRAME_BYTES_MAX && engine.admit_post().is_none());
+        polling.connected();
+        drop((first, second));
+        assert_eq!(engine.admit_post().expect("a place").1, MESSAGE_BYTES_MAX);
+    }
+
+    #[test]
     fn only_so_many_are_on_the_way() {
         let engines = Arc::new(Engines::default());
         let admit = |address: &str| engines.admit(address.parse().expect("an address"), 3);
@@ -133,7 +157,5 @@ mod tests {
         assert_eq!(own.len(), UNCONNECTED_MAX - 3);
         assert!(own.pop().is_some() && admit("192.0.2.1").is_some());
         assert!(strangers.pop().is_some() && admit("2001:db8::1").is_some());
-        drop((own, strangers));
-        assert!(engines.unconnected().by_address.is_empty());
     }
 }

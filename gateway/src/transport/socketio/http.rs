@@ -1,6 +1,6 @@
 //! `/socket.io/` over HTTP: which request is for which engine, and refusals as the reference server words them.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     Extension,
@@ -14,14 +14,18 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{SocketIo, engine, engines, engines::Engines, polling, upgrade};
+use super::{
+    SocketIo, engine, engines,
+    engines::{Admission, Engines},
+    polling, upgrade,
+};
 use crate::{
     peer,
     session::Gateway,
     transport::{
         link::Link,
         origin,
-        socket::{self, Handshake, MESSAGE_BYTES_MAX},
+        socket::{self, Handshake},
     },
 };
 
@@ -183,15 +187,16 @@ impl Site {
     fn upgrade(&self, sid: &str, parts: &mut Parts) -> Result<Response, Refusal> {
         let engine = self.engines.find(sid).ok_or(Refusal::UnknownSid)?;
         let handshake = Handshake::of(parts)?;
+        let admission = self.place(peer::address(parts))?;
         let response = handshake.response(None);
-        self.gateway.shutdown.tracker.spawn(upgrade::run(handshake, engine));
+        self.gateway.shutdown.tracker.spawn(upgrade::run(handshake, engine.requests, admission));
         Ok(response)
     }
 
     async fn poll(&self, sid: &str) -> Result<Response, Refusal> {
         let engine = self.engines.find(sid).ok_or(Refusal::UnknownSid)?;
         let (poll, answer) = oneshot::channel();
-        engine.send(polling::Request::Poll(poll)).await.map_err(|_| Refusal::UnknownSid)?;
+        engine.requests.send(polling::Request::Poll(poll)).await.map_err(|_| Refusal::UnknownSid)?;
         answer.await.map(text).map_err(|_| Refusal::BadRequest)
     }
 
@@ -200,10 +205,11 @@ impl Site {
         if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") {
             return Err(Refusal::BadRequest);
         }
-        let body = timeout(BODY_DEADLINE, to_bytes(body, MESSAGE_BYTES_MAX)).await.map_err(|_| Refusal::TooSlow)?;
+        let (_place, bytes_max) = engine.admit_post().ok_or(Refusal::BadRequest)?;
+        let body = timeout(BODY_DEADLINE, to_bytes(body, bytes_max)).await.map_err(|_| Refusal::TooSlow)?;
         let body = body.map_err(|_| Refusal::TooLarge)?;
         let (done, answer) = oneshot::channel();
-        engine.send(polling::Request::Post(body, done)).await.map_err(|_| Refusal::UnknownSid)?;
+        engine.requests.send(polling::Request::Post(body, done)).await.map_err(|_| Refusal::UnknownSid)?;
         match answer.await {
             Ok(true) => Ok(text("ok")),
             Ok(false) | Err(_) => Err(Refusal::BadRequest),
@@ -215,9 +221,12 @@ impl Site {
             return Err(Refusal::Busy);
         }
         let address = peer::address(parts);
-        let per_address = self.gateway.config.unconnected_per_address;
-        let admission = self.engines.admit(address, per_address).ok_or(Refusal::Busy)?;
+        let admission = self.place(address)?;
         Ok(SocketIo::new(address, peer::bearer(&parts.headers).ok().flatten(), admission))
+    }
+
+    fn place(&self, address: IpAddr) -> Result<Admission, Refusal> {
+        self.engines.admit(address, self.gateway.config.unconnected_per_address).ok_or(Refusal::Busy)
     }
 }
 

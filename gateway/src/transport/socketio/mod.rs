@@ -24,6 +24,9 @@ use self::{
 use super::{Connection, End, Protocol, heartbeat::Heartbeat, link::Link};
 use crate::session::{Gateway, Handshake, ReplyTo, Resume, Session, WireFormat};
 
+/// CONNECT packets of one client: each costs a signature to verify, before anybody knows whose it is.
+const CONNECTS_MAX: u32 = 32;
+
 /// `/socket.io/`, with an own table of engines.
 pub(super) fn routes() -> Router<Arc<Gateway>> {
     Router::new()
@@ -39,11 +42,12 @@ pub(super) struct SocketIo {
     token: Option<Box<str>>,
     /// Held until the client is connected.
     admission: Option<Admission>,
+    connects_left: u32,
 }
 
 impl SocketIo {
     fn new(address: IpAddr, token: Option<&str>, admission: Admission) -> Self {
-        Self { address, token: token.map(Into::into), admission: Some(admission) }
+        Self { address, token: token.map(Into::into), admission: Some(admission), connects_left: CONNECTS_MAX }
     }
 
     fn connection(self, gateway: &Arc<Gateway>, link: Link) -> Connection<Self> {
@@ -103,6 +107,7 @@ impl Connection<SocketIo> {
     }
 
     async fn connect(&mut self, auth: &Auth<'_>) -> Result<(), End> {
+        self.protocol.connects_left = self.protocol.connects_left.checked_sub(1).ok_or(End::Unconnected)?;
         let resume = match auth.pid.as_str() {
             Some(pid) => Resume::Pid { pid, offset: auth.offset.as_str() },
             None => Resume::None,
@@ -115,6 +120,7 @@ impl Connection<SocketIo> {
                 let answer = format!("40{}", json!({ "sid": connected.sid, "pid": connected.pid }));
                 self.session = Some(session);
                 self.protocol.admission = None;
+                self.link.connected();
                 self.heartbeat.connected();
                 answer
             }

@@ -55,15 +55,14 @@ pub struct Polling {
     probe: Option<oneshot::Receiver<Box<Socket>>>,
     noop_at: Option<Instant>,
     unsaid: VecDeque<Bytes>,
-    /// Kept for its drop.
-    _place: Place,
+    place: Place,
 }
 
 impl Polling {
     /// Serves what comes for the engine at this place.
     pub fn new(requests: mpsc::Receiver<Request>, place: Place) -> Self {
         let (posts, unsaid) = (Posts::default(), VecDeque::new());
-        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, _place: place }
+        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, place }
     }
 
     /// The next thing from the client; a text only while it `accepts` one. Dropping it midway loses nothing.
@@ -163,6 +162,16 @@ impl Polling {
         let count = self.unsaid.len().min(engine::PACKETS_PER_ANSWER_MAX);
         let packets: Vec<Bytes> = self.unsaid.drain(..count).collect();
         poll.send(engine::join(packets.iter().map(Bytes::as_ref))).map_err(|_| End::Gone)
+    }
+
+    /// Its client has shown who it is.
+    pub fn connected(&self) {
+        self.place.connected();
+    }
+
+    /// Whether its client has shown who it is.
+    pub fn has_connected(&self) -> bool {
+        self.place.has_connected()
     }
 
     /// What was said and not polled, and what was posted and not read: a websocket takes it over.

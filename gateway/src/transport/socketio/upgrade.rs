@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     engine,
+    engines::Admission,
     polling::{Probe, Request},
 };
 use crate::transport::{
@@ -21,8 +22,9 @@ use crate::transport::{
 /// How long the client has to finish polling.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Probes the websocket and hands it to the engine. If it fails, the engine goes on polling.
-pub async fn run(handshake: Handshake, requests: mpsc::Sender<Request>) {
+/// Probes the websocket and hands it to the engine. If it fails, the engine goes on polling. Until then it has a place
+/// among those on the way to a connection.
+pub async fn run(handshake: Handshake, requests: mpsc::Sender<Request>, _admission: Admission) {
     let Some(mut socket) = handshake.socket().await else { return };
     match timeout(DEADLINE, probe(&mut socket, &requests)).await {
         Ok(Ok(engine)) => {

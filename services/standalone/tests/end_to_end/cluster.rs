@@ -199,7 +199,7 @@ async fn come_back(edge: SocketAddr, user: &User, place: Place) -> anyhow::Resul
 
 /// A gateway is replaced while it has 2,000 clients: all come to the other one and miss nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_with_2000_clients_is_replaced() -> anyhow::Result<()> {
+async fn row_87_a_gateway_with_2000_clients_is_replaced() -> anyhow::Result<()> {
     let mut cluster = Cluster::start(Shape::Many(Size::each(2), Bus::Redis)).await?;
     let ann = cluster.api().register("ann").await?;
     let registered = (0..STORM_USERS).map(|n| {

@@ -4,6 +4,7 @@
 mod chat;
 mod cluster;
 mod contract;
+mod database;
 mod faults;
 mod foreign;
 mod groups;

@@ -139,7 +139,7 @@ async fn errors_are_told_apart() {
 }
 
 #[tokio::test]
-async fn sessions_have_time_outs() {
+async fn row_83_sessions_have_time_outs() {
     with_database(|url| async move {
         let pool = open_postgres(&url, "auth", &[FIRST], 1).await.expect("opened");
         let setting = async |name: &'static str| -> String {
@@ -171,7 +171,7 @@ async fn cancel_after<F: Future>(future: F, polls: usize) {
 }
 
 #[tokio::test]
-async fn a_cancelled_begin_loses_no_acknowledged_write() {
+async fn row_77_a_cancelled_begin_loses_no_acknowledged_write() {
     with_database(|url| async move {
         let pool = open_postgres(&url, "auth", &[FIRST], 2).await.expect("opened");
         let mut acknowledged = 0_i64;

@@ -99,3 +99,26 @@ async fn errors_are_told_apart() {
     held.rollback().await.expect("given back");
     insert(&second.writer, 3, "c").await.expect("stored");
 }
+
+/// A file whose pages are not its own, and the log of a process that did not end: nobody works on it.
+#[tokio::test]
+async fn row_82_a_damaged_file_is_refused() {
+    let folder = folder();
+    let file = Location::sqlite_file(folder.path(), "auth");
+    let pools = opened(&folder).await;
+    for id in 0..2_000 {
+        insert(&pools.writer, id, &format!("somebody with a long address {id}")).await.expect("stored");
+    }
+    pools.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.expect("all pages in the file");
+    insert(&pools.writer, 2_000, "in the log").await.expect("stored");
+    let copy = folder.path().join("copy.db");
+    let mut bytes = std::fs::read(&file).expect("the file");
+    // From the second page on each is where another belongs.
+    let (first, rest) = bytes.split_at_mut(4_096);
+    rest.rotate_left(4_096);
+    std::fs::write(&copy, [first, rest].concat()).expect("copied");
+    std::fs::copy(file.with_extension("db-wal"), copy.with_extension("db-wal")).expect("copied");
+    let error = open_sqlite(&copy, &[FIRST]).await.expect_err("damaged");
+    assert_clear(&error, &["copy.db", "--data-dir", "cannot be used"]);
+    opened(&folder).await;
+}

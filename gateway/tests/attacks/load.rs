@@ -1,0 +1,130 @@
+//! More than one may send, and readers that do not read.
+
+use std::time::Duration;
+
+use messenger_testkit::{TestClient, Wire};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::interval,
+};
+
+use crate::{
+    client::{Socket, in_time},
+    framing::session,
+    server::Settings,
+    world::World,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_84_three_thousand_messages_as_fast_as_possible() {
+    let world = World::start_limited().await;
+    let (eve, bob) = (world.register("eve").await, world.register("bob").await);
+    let mut flooder = world.connect(&eve).await;
+    let (mut stored, mut refused) = (0, 0);
+    let mut count = |answer: &Value| match answer["error"]["code"].as_str() {
+        None => stored += 1,
+        Some(code) => {
+            assert_eq!(code, "RATE_LIMITED", "{answer}");
+            assert!(answer["error"]["retryAfterMs"].as_u64().is_some_and(|millis| millis > 0), "{answer}");
+            refused += 1;
+        }
+    };
+    for _ in 0..100 {
+        for _ in 0..30 {
+            let draft = json!({ "receiverId": bob.id, "content": "x" });
+            flooder.ask("send_message", draft).await.expect("it keeps its connection");
+        }
+        for _ in 0..30 {
+            count(&flooder.answer().await.expect("answered").1);
+        }
+    }
+    assert!(stored >= 30 && stored + refused == 3_000, "{stored} {refused}");
+    world.unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_84_ten_times_the_rate_for_ten_seconds_closes() {
+    let world = World::start_with(Settings(vec!["--sends-per-user=2", "--send-burst-per-user=1000"])).await;
+    let eve = world.register("eve").await;
+    let token = format!("Bearer {}", eve.token);
+    let mut socket = Socket::try_open(&world.server, "/ws", &[("authorization", &token)]).await.expect("accepted");
+    let mut ticks = interval(Duration::from_millis(20));
+    let mut sent = 0;
+    loop {
+        ticks.tick().await;
+        socket.try_send(r#"{"event":"no_such_event","id":1}"#).await;
+        sent += 1;
+        match socket.text_or_close_code().await {
+            Ok(_) => assert!(sent < 2_000, "never closed"),
+            Err(code) => break assert_eq!(code, Some(4429)),
+        }
+    }
+    assert!(sent > 200, "closed after {sent}, and not at once");
+    world.unharmed().await;
+}
+
+/// Eve's connection that is never read, and somebody who writes to her 5,000 times.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_85_a_reader_that_never_reads() {
+    let world = World::start().await;
+    let (eve, bob) = (world.register("eve").await, world.register("bob").await);
+    let mut stalled = TcpStream::connect(world.server.address).await.expect("the server listens");
+    stalled.write_all(&session(&eve.token, b"")).await.expect("the server reads");
+    let mut reading = TestClient::connect(world.server.address, Wire::Plain, &eve).await.expect("connected");
+    let reader = tokio::spawn(async move {
+        for number in 1..=5_000 {
+            assert_eq!(reading.until("new_message").await.expect("heard")["seq"], number);
+        }
+    });
+    let mut writer = world.connect(&bob).await;
+    let draft = json!({ "receiverId": eve.id, "content": "x".repeat(4_000) });
+    for _ in 0..100 {
+        for _ in 0..50 {
+            writer.ask("send_message", draft.clone()).await.expect("open");
+        }
+        for _ in 0..50 {
+            let (_, answer) = writer.answer().await.expect("answered");
+            assert!(answer["error"].is_null(), "{answer}");
+        }
+    }
+    reader.await.expect("the connection that reads got everything");
+    let mut received = Vec::new();
+    let _ = in_time(stalled.read_to_end(&mut received)).await;
+    assert!(received.len() < 5_000 * 4_000, "it was closed: {}", received.len());
+    world.unharmed().await;
+}
+
+/// Eight readers that never read, each below its own bound, and room for less than all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_85_what_waits_in_all_is_bounded() {
+    let world = World::start_with(Settings::default().with("--queued-bytes-max=4194304")).await;
+    let bob = world.register("bob").await;
+    let mut writer = world.connect(&bob).await;
+    let mut stalled = Vec::new();
+    for _ in 0..8 {
+        let eve = world.register("eve").await;
+        let mut stream = TcpStream::connect(world.server.address).await.expect("the server listens");
+        stream.write_all(&session(&eve.token, b"")).await.expect("the server reads");
+        stalled.push(stream);
+        let draft = json!({ "receiverId": eve.id, "content": "x".repeat(8_000) });
+        for _ in 0..150 {
+            let answer = writer.request("send_message", draft.clone()).await.expect("answered");
+            assert!(answer["error"].is_null(), "{answer}");
+        }
+    }
+    // Nothing else closes them: what waits for each is below its own bound.
+    let closed = async {
+        while !figures(&world).await.contains("messenger_connections_ended_total{end=\"slow_consumer\"}") {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(closed).await;
+    drop(stalled);
+    world.unharmed().await;
+}
+
+async fn figures(world: &World) -> String {
+    reqwest::get(world.server.url("/metrics")).await.expect("an answer").text().await.expect("text")
+}
