@@ -1,13 +1,15 @@
 //! Settings: flags, environment variables, defaults.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
-use messenger_core::{Error, ErrorKind, limits};
+use messenger_core::{Error, limits};
 use messenger_identity::TokenRules;
-use messenger_rpc::{RpcChannel, ServiceCredential};
+use messenger_rpc::{ConnectArgs, Encrypted, Listener, Service};
 use messenger_telemetry::{ProcessArgs, Settings};
+use messenger_tls::{Edge, Mutual};
 use serde::Serialize;
+use tokio::net::TcpListener;
 use utoipa::ToSchema;
 
 use crate::{
@@ -33,15 +35,9 @@ pub struct Config {
     /// The message service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_MESSAGE_URL", default_value = "http://127.0.0.1:50053")]
     pub message_url: String,
-    /// What services prove themselves by, the same for all of them: at least 32 characters.
-    #[arg(
-        long,
-        env = "MESSENGER_SERVICE_SECRET",
-        hide_env_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub service_secret: Secret,
+    /// By what services know each other.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
     /// `iss` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
     pub token_issuer: String,
@@ -59,6 +55,13 @@ pub struct GatewayConfig {
     /// Address of the HTTP server.
     #[arg(long, env = "MESSENGER_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// PEM file with the certificate that clients are shown, and its chain: the HTTP server is encrypted then. Read again
+    /// when it changes.
+    #[arg(long, env = "MESSENGER_TLS_CERTIFICATE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the key of that certificate.
+    #[arg(long, env = "MESSENGER_TLS_KEY", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// Tells several gateways apart: session ids of Socket.IO begin with it, so that a balancer can bring the requests of
     /// a long poll to where the session is. Lower-case letters, digits and hyphens.
     #[arg(long, env = "MESSENGER_GATEWAY_NAME", default_value = "", hide_default_value = true, value_parser = gateway_name)]
@@ -78,16 +81,16 @@ pub struct GatewayConfig {
     #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]
     pub no_rate_limits: bool,
     /// Sends a second of one user, sustained.
-    #[arg(long, env = "MESSENGER_SENDS_PER_USER", default_value = "10")]
+    #[arg(long, env = "MESSENGER_SENDS_PER_USER", default_value = "10", value_parser = at_least_one)]
     pub sends_per_user: NonZeroU32,
     /// Sends of one user at once, after a pause.
-    #[arg(long, env = "MESSENGER_SEND_BURST_PER_USER", default_value = "30")]
+    #[arg(long, env = "MESSENGER_SEND_BURST_PER_USER", default_value = "30", value_parser = at_least_one)]
     pub send_burst_per_user: NonZeroU32,
     /// Sends a second to one conversation.
-    #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50")]
+    #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50", value_parser = at_least_one)]
     pub sends_per_conversation: NonZeroU32,
     /// Logins a minute from one address to one account.
-    #[arg(long, env = "MESSENGER_LOGINS_PER_MINUTE", default_value = "5")]
+    #[arg(long, env = "MESSENGER_LOGINS_PER_MINUTE", default_value = "5", value_parser = at_least_one)]
     pub logins_per_minute: NonZeroU32,
     /// Connections of one user.
     #[arg(long, env = "MESSENGER_CONNECTIONS_PER_USER", default_value = "20")]
@@ -128,6 +131,23 @@ impl GatewayConfig {
     #[must_use]
     pub fn drain_delay(&self) -> Duration {
         self.drain_delay.unwrap_or_default()
+    }
+
+    /// Listens for clients, encrypted when there is a certificate.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting, when the address or the certificate cannot be used, or
+    /// other machines could reach it unencrypted without that having been asked for.
+    pub async fn bind(&self, connect: &ConnectArgs) -> Result<(TcpListener, Option<Edge>), Error> {
+        let encryption = match (&self.tls_certificate, &self.tls_key) {
+            (Some(certificate), Some(key)) => Some(Edge::open(certificate.clone(), key.clone())?),
+            _ => None,
+        };
+        let encrypted = match encryption {
+            Some(_) => Encrypted::Yes,
+            None => Encrypted::No("give it a certificate with --tls-certificate and --tls-key"),
+        };
+        Ok((connect.listen(Listener::Listen, self.listen, encrypted).await?, encryption))
     }
 
     pub(crate) fn send_rates(&self) -> Option<SendRates> {
@@ -204,49 +224,21 @@ pub struct Limits {
     pub heartbeat_timeout_ms: u64,
 }
 
-/// A setting that is never shown.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The secret itself.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(secret: &str) -> Self {
-        Self(secret.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "(not set)" } else { "(hidden)" })
-    }
-}
-
 impl Config {
     /// The clients of the services; nothing is connected yet.
     ///
     /// # Errors
     /// VALIDATION_FAILED with one line that names the setting.
-    pub fn services(&self) -> Result<Services, Error> {
-        let credential = ServiceCredential::new(self.service_secret.expose()).map_err(|cause| {
-            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
-            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-        })?;
-        let channel = |flag: &str, url: &str| {
-            RpcChannel::remote(url, credential.clone()).map_err(|cause| {
-                let line = format!("{flag} must be a URL like http://host:port, or several separated by commas");
-                Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-            })
+    pub fn services(&self, certificate: Option<&Mutual>) -> Result<Services, Error> {
+        // Its own use of the secret does not end with certificates: all gateways resume each other's sessions by it.
+        let secret = self.connect.credential(Service::Gateway, None)?;
+        let credential = match certificate {
+            None => secret,
+            Some(_) => self.connect.credential(Service::Gateway, certificate)?,
         };
-        let auth = channel("--auth-url (MESSENGER_AUTH_URL)", &self.auth_url)?;
-        let conversation = channel("--conversation-url (MESSENGER_CONVERSATION_URL)", &self.conversation_url)?;
-        Ok(Services::new(auth, conversation, channel("--message-url (MESSENGER_MESSAGE_URL)", &self.message_url)?))
+        let auth = credential.channel(Service::Auth, &self.auth_url)?;
+        let conversation = credential.channel(Service::Conversation, &self.conversation_url)?;
+        Ok(Services::new(auth, conversation, credential.channel(Service::Message, &self.message_url)?))
     }
 
     /// Whose tokens are accepted.
@@ -269,7 +261,7 @@ impl fmt::Display for Config {
         writeln!(f, "auth-url = {}", self.auth_url)?;
         writeln!(f, "conversation-url = {}", self.conversation_url)?;
         writeln!(f, "message-url = {}", self.message_url)?;
-        writeln!(f, "service-secret = {:?}", self.service_secret)?;
+        write!(f, "{}", self.connect)?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
         writeln!(f, "log = {}", self.process.log)
@@ -279,6 +271,10 @@ impl fmt::Display for Config {
 impl fmt::Display for GatewayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "listen = {}", self.listen)?;
+        for (setting, file) in [("tls-certificate", &self.tls_certificate), ("tls-key", &self.tls_key)] {
+            let shown = file.as_ref().map_or("(not set)".into(), |file| file.to_string_lossy());
+            writeln!(f, "{setting} = {shown}")?;
+        }
         writeln!(f, "gateway-name = {}", self.gateway_name)?;
         writeln!(f, "drain-delay = {:?}", self.drain_delay())?;
         writeln!(f, "allowed-origins = {}", self.allowed_origins.join(","))?;
@@ -309,6 +305,11 @@ fn gateway_name(text: &str) -> Result<String, String> {
     Err("must have at most 32 lower-case letters, digits and hyphens".to_owned())
 }
 
+/// A rate: whoever wants none has `--no-rate-limits`, and nothing at all is no rate.
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "must be a whole number, 1 or more (without any limits: --no-rate-limits)".to_owned())
+}
+
 /// A whole number with a unit: ms, s or m; from 10ms to 1h.
 fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
@@ -331,13 +332,13 @@ mod tests {
         let config = Config::try_parse_from(["messenger-gateway", "--service-secret", &secret]).expect("valid");
         let shown = format!("{config}{config:?}");
         assert!(!shown.contains(&secret), "{shown}");
-        assert!(config.services().is_ok());
+        assert!(config.services(None).is_ok());
     }
 
     #[test]
     fn settings_that_cannot_be_used_are_named() {
         let config = Config::try_parse_from(["messenger-gateway"]).expect("defaults");
-        assert!(config.services().err().expect("no secret").message().contains("MESSENGER_SERVICE_SECRET"));
+        assert!(config.services(None).err().expect("no secret").message().contains("MESSENGER_SERVICE_SECRET"));
         assert!(Config::try_parse_from(["messenger-gateway", "--heartbeat-interval", "1h"]).is_err());
         assert!(Config::try_parse_from(["messenger-gateway", "--gateway-name", "a.b"]).is_err());
     }

@@ -66,27 +66,33 @@ pub fn build(config: GatewayConfig, parts: Parts) -> Arc<Gateway> {
 /// # Errors
 /// One line for the operator that names the setting, when it cannot start.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let services = config.services()?;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.gateway.listen).await?;
+    let certificate = config.connect.certificate()?;
+    let services = config.services(certificate.as_ref())?;
+    let (listener, encryption) = config.gateway.bind(&config.connect).await?;
+    let scheme = if encryption.is_some() { "https" } else { "http" };
     let address = listener.local_addr().map_err(Error::internal)?;
     let (shutdown, clock) = (Shutdown::new(), Arc::new(SystemClock));
     let parts = Parts {
         services,
         verifier: Arc::new(Verifier::new(config.token_rules(), clock.clone())),
         clock,
-        resume_key: ResumeKey::derive(config.service_secret.expose()),
+        resume_key: ResumeKey::derive(config.connect.service_secret.expose()),
         metrics: install_metrics()?,
         shutdown: shutdown.clone(),
     };
     let drain_max = DRAIN_MAX + config.gateway.drain_delay();
     let gateway = build(config.gateway, parts);
+    if let Some(certificate) = certificate {
+        shutdown.spawn(certificate.follow(shutdown.token.clone()));
+    }
     shutdown.cancel_on_signal();
     let (starting, stopping) = (Arc::clone(&gateway), shutdown.token.clone());
     shutdown.spawn(async move {
         if stopping.run_until_cancelled(starting.ready()).await.is_some() {
-            tracing::info!("the gateway is ready: http://{address}");
+            tracing::info!("the gateway is ready: {scheme}://{address}");
         }
     });
-    let (served, _) = tokio::join!(shutdown.until_end_of(serve(listener, gateway)), shutdown.drained(drain_max));
+    let (served, _) =
+        tokio::join!(shutdown.until_end_of(serve(listener, encryption, gateway)), shutdown.drained(drain_max));
     served
 }

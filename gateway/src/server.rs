@@ -17,12 +17,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use messenger_core::Error;
+use messenger_tls::{Edge, TlsAcceptor, server::TlsStream};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 use crate::{Gateway, peer, places::Places, proxies, router, stall::Unstalled};
@@ -44,12 +45,15 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes the system keeps for a peer that does not read; beyond, our own bounds count.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Answers on the listener until the gateway's shutdown and its drain delay; then waits at most 6 s for the requests that run.
+/// Answers on the listener, encrypted if there is a certificate, until the gateway's shutdown and its drain delay; then waits at most 6 s for the requests that run.
 /// WebSockets are drained by the session core at the same time.
 ///
 /// # Errors
 /// None today: what a client or the network does to a connection ends that connection.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), Error> {
+pub async fn serve(listener: TcpListener, encryption: Option<Edge>, gateway: Arc<Gateway>) -> Result<(), Error> {
+    if let Some(encryption) = encryption.clone() {
+        gateway.shutdown.spawn(encryption.follow(gateway.shutdown.token.clone()));
+    }
     let router = router(Arc::clone(&gateway));
     let (places, connections) = (Places::new(CONNECTIONS_MAX), TaskTracker::new());
     let closing = CancellationToken::new();
@@ -66,8 +70,11 @@ pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>) -> Result<(), E
         let Some(place) = places.take(peer::network(peer.ip()), per_address_max(&gateway, peer.ip())) else { continue };
         let peer = Peer { address: peer, gateway: Arc::clone(&gateway) };
         let (router, closing) = (router.clone(), closing.clone());
+        let acceptor = encryption.as_ref().map(Edge::acceptor);
         connections.spawn(async move {
-            answer(stream, peer, router, closing).await;
+            if let Some(stream) = open(stream, acceptor).await {
+                answer(stream, peer, router, closing).await;
+            }
             drop(place);
         });
     }
@@ -112,6 +119,18 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN));
 }
 
+/// A connection, encrypted or not.
+type Stream = Either<Box<TlsStream<TcpStream>>, TcpStream>;
+
+/// Shakes hands if the connection is to be encrypted; none when that fails or takes too long.
+async fn open(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> Option<Stream> {
+    let Some(acceptor) = acceptor else { return Some(Either::Right(stream)) };
+    match timeout(HEAD_WITHIN, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Either::Left(Box::new(stream))),
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
 /// Who is connected, and the gateway that knows whom it may speak for.
 struct Peer {
     address: SocketAddr,
@@ -119,7 +138,7 @@ struct Peer {
 }
 
 /// Answers the requests of one connection; when the server is closing the one that runs is the last.
-async fn answer(stream: TcpStream, peer: Peer, router: Router, closing: CancellationToken) {
+async fn answer(stream: Stream, peer: Peer, router: Router, closing: CancellationToken) {
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = proxies::client(peer.address, request.headers(), &peer.gateway.config.trusted_proxies);
         request.extensions_mut().insert(ConnectInfo(client));

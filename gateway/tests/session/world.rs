@@ -17,7 +17,7 @@ use messenger_proto::{
     },
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, ServiceCredential, request_as};
+use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, Service, ServiceCredential, request_as};
 use messenger_telemetry::{Shutdown, install_metrics};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -56,14 +56,15 @@ impl World {
     pub async fn start_with(arguments: &[&'static str], tokens: TokenConfig) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().to_owned());
-        let credential = ServiceCredential::random().expect("randomness");
+        let credential = ServiceCredential::random(Service::Gateway).expect("randomness");
         let shutdown = Shutdown::new();
         let (channel, routes) = start_services(&location, &tokens, &credential, &shutdown).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let link = Link::to(listener.local_addr().expect("bound")).await;
         let health = HealthReporter::new(&[]).await;
-        shutdown.spawn(messenger_rpc::serve(listener, routes, shutdown.token.clone(), health));
-        let remote = RpcChannel::remote(&format!("http://{}", link.address), credential).expect("a URL");
+        shutdown.spawn(messenger_rpc::serve(listener, None, routes, shutdown.token.clone(), health));
+        let remote =
+            RpcChannel::remote(Service::Message, &format!("http://{}", link.address), credential).expect("a URL");
         let services = Services::new(channel.clone(), channel, remote);
         let edge = Shutdown::new();
         let gateway = start_gateway(arguments, &services, &tokens, edge.clone()).await;
@@ -148,22 +149,23 @@ async fn start_services(
     shutdown: &Shutdown,
 ) -> (RpcChannel, Routes) {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (channel, slot) = RpcChannel::in_process(credential.clone());
+    let (channel, slot) = RpcChannel::in_process(Service::Gateway);
     let store = messenger_auth::open_store(location).await.expect("auth's store");
     let auth: Auth = messenger_auth::build(tokens, store, clock.clone()).await.expect("auth");
     auth.start(shutdown);
     let store = messenger_conversation::open_store(location).await.expect("conversation's store");
     let peers = messenger_conversation::Peers {
-        auth: AuthServiceClient::new(channel.clone()),
-        message: MessageServiceClient::new(channel.clone()),
+        auth: AuthServiceClient::new(channel.shown_by(Service::Conversation)),
+        message: MessageServiceClient::new(channel.shown_by(Service::Conversation)),
     };
     let conversation = messenger_conversation::build(store, peers, clock.clone());
     conversation.start(shutdown);
     let store = messenger_message::open_store(location).await.expect("message's store");
     let bus = messenger_message::open_bus(&BusLocation::Local, &*store).await.expect("a bus");
-    let peers = messenger_message::Peers { conversation: ConversationServiceClient::new(channel.clone()) };
+    let peers =
+        messenger_message::Peers { conversation: ConversationServiceClient::new(channel.shown_by(Service::Message)) };
     let messages = messenger_message::build(store, bus, peers, clock, shutdown).await.expect("message");
-    let server_auth = ServerAuth { verifier: auth.verifier(), credential: credential.clone() };
+    let server_auth = ServerAuth { verifier: auth.verifier(), trust: credential.trust() };
     let routes = messenger_rpc::routes(server_auth, |routes| {
         auth.add_to(routes, shutdown);
         conversation.add_to(routes);

@@ -13,7 +13,7 @@ use messenger_proto::{
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{RpcChannel, ServerAuth, ServiceCredential};
+use messenger_rpc::{RpcChannel, ServerAuth, Service, Trust};
 use messenger_telemetry::{Shutdown, install_metrics};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
@@ -79,7 +79,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let gateway = messenger_gateway::build(settings.config(), parts);
-        services.spawn(messenger_gateway::serve(listener, gateway));
+        services.spawn(messenger_gateway::serve(listener, None, gateway));
         Self { address, edge, services, folder }
     }
 
@@ -118,26 +118,29 @@ async fn start_services(
     clock: Arc<dyn Clock>,
     shutdown: &Shutdown,
 ) -> (Services, messenger_auth::Auth) {
-    let credential = ServiceCredential::random().expect("randomness");
-    let (channel, slot) = RpcChannel::in_process(credential.clone());
+    let (channel, slot) = RpcChannel::in_process(Service::Gateway);
     let store = messenger_auth::open_store(location).await.expect("auth's store");
     let auth = messenger_auth::build(&TokenConfig::default(), store, clock.clone()).await.expect("auth");
     auth.start(shutdown);
     let store = messenger_conversation::open_store(location).await.expect("conversation's store");
     let peers = messenger_conversation::Peers {
-        auth: AuthServiceClient::new(channel.clone()),
-        message: MessageServiceClient::new(channel.clone()),
+        auth: AuthServiceClient::new(channel.shown_by(Service::Conversation)),
+        message: MessageServiceClient::new(channel.shown_by(Service::Conversation)),
     };
     let conversation = messenger_conversation::build(store, peers, clock.clone());
     conversation.start(shutdown);
     let store = messenger_message::open_store(location).await.expect("message's store");
     let bus = messenger_message::open_bus(&BusLocation::Local, &*store).await.expect("a bus");
-    let peers = messenger_message::Peers { conversation: ConversationServiceClient::new(channel.clone()) };
+    let peers =
+        messenger_message::Peers { conversation: ConversationServiceClient::new(channel.shown_by(Service::Message)) };
     let messages = messenger_message::build(store, bus, peers, clock, shutdown).await.expect("message");
-    slot.fill(messenger_rpc::routes(ServerAuth { verifier: auth.verifier(), credential }, |routes| {
-        auth.add_to(routes, shutdown);
-        conversation.add_to(routes);
-        messages.add_to(routes);
-    }));
+    slot.fill(messenger_rpc::routes(
+        ServerAuth { verifier: auth.verifier(), trust: Trust::certificates() },
+        |routes| {
+            auth.add_to(routes, shutdown);
+            conversation.add_to(routes);
+            messages.add_to(routes);
+        },
+    ));
     (Services::new(channel.clone(), channel.clone(), channel), auth)
 }

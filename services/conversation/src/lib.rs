@@ -18,13 +18,12 @@ pub mod users;
 use std::sync::Arc;
 
 use messenger_core::{Clock, Result, SystemClock};
-use messenger_identity::Verifier;
 use messenger_proto::{
     auth::v1::auth_service_client::AuthServiceClient,
     conversation::v1::conversation_service_server::{ConversationServiceServer, SERVICE_NAME},
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{Check, RpcChannel, Served, ServerAuth, Sockets, keys};
+use messenger_rpc::{Check, Process, RpcChannel, Served, ServerAuth};
 use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
@@ -81,23 +80,17 @@ impl Service {
 /// # Errors
 /// One line for the operator that names the setting, when it cannot start; INTERNAL when the server breaks.
 pub async fn run(config: Config) -> Result<()> {
-    let credential = config.credential()?;
-    let peers = config.peers(&credential)?;
-    let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
+    let process = Process::bind(messenger_rpc::Service::Conversation, &config.serve, config.listen).await?;
+    let peers = Peers {
+        auth: AuthServiceClient::new(process.channel(messenger_rpc::Service::Auth, &config.auth_url)?),
+        message: MessageServiceClient::new(process.channel(messenger_rpc::Service::Message, &config.message_url)?),
+    };
     let clock = Arc::new(SystemClock);
-    let verifier = Arc::new(Verifier::new(config.token_rules(), clock.clone()));
-    let shutdown = Shutdown::new();
-    follow_auth(&peers.auth, &verifier, &shutdown);
+    let auth = process.server_auth(&peers.auth, config.token_rules(), clock.clone());
     let store = open_store(&config.store.location()?).await?;
     let service = build(store.clone(), peers, clock);
-    service.start(&shutdown);
-    let served = Served {
-        name: "conversation",
-        services: &[SERVICE_NAME],
-        routes: service.routes(ServerAuth { verifier, credential }),
-        check: check(store),
-    };
-    sockets.serve(served, shutdown).await
+    service.start(&process.shutdown);
+    process.serve(Served { services: &[SERVICE_NAME], routes: service.routes(auth), check: check(store) }).await
 }
 
 /// Whether the store answers.
@@ -107,10 +100,4 @@ pub fn check(store: Arc<dyn Store>) -> Check {
         let store = store.clone();
         Box::pin(async move { store.undelivered(None, 1).await.map(drop) })
     })
-}
-
-/// Keeps what end users are verified by.
-fn follow_auth(auth: &AuthServiceClient<RpcChannel>, verifier: &Arc<Verifier>, shutdown: &Shutdown) {
-    shutdown.spawn(keys::follow_jwks(auth.clone(), verifier.clone(), shutdown.token.clone()));
-    shutdown.spawn(keys::follow_revocations(auth.clone(), verifier.clone(), shutdown.token.clone(), |_| {}));
 }

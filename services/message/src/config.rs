@@ -3,10 +3,10 @@
 use std::{fmt, net::SocketAddr};
 
 use clap::{Parser, Subcommand};
-use messenger_core::{Error, ErrorKind, Result};
+use messenger_core::Result;
 use messenger_db::{Location, StoreArgs};
 use messenger_identity::TokenRules;
-use messenger_rpc::ServiceCredential;
+use messenger_rpc::ServeArgs;
 use messenger_telemetry::{ProcessArgs, Settings};
 
 use crate::JournalCommand;
@@ -33,24 +33,15 @@ pub struct Config {
     /// Redis URL of the bus between message processes; without one they use PostgreSQL.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
-    /// What services prove themselves by, the same for all of them: at least 32 characters.
-    #[arg(
-        long,
-        env = "MESSENGER_SERVICE_SECRET",
-        hide_env_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub service_secret: String,
+    /// Which callers are served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
     /// `iss` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
     pub token_issuer: String,
     /// `aud` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
     pub token_audience: String,
-    /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
-    #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
-    pub metrics_listen: Option<SocketAddr>,
     /// Those every binary has.
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -88,17 +79,6 @@ impl Config {
         })
     }
 
-    /// What services prove themselves by.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED when it is missing or too short.
-    pub fn credential(&self) -> Result<ServiceCredential> {
-        ServiceCredential::new(&self.service_secret).map_err(|cause| {
-            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
-            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-        })
-    }
-
     /// What access tokens must say.
     #[must_use]
     pub fn token_rules(&self) -> TokenRules {
@@ -122,11 +102,9 @@ impl fmt::Display for Config {
         writeln!(f, "auth-url = {}", self.auth_url)?;
         let has_redis = self.redis_url.as_deref().is_some_and(|url| !url.is_empty());
         writeln!(f, "redis-url = {}", hidden(has_redis))?;
-        writeln!(f, "service-secret = {}", hidden(!self.service_secret.is_empty()))?;
+        write!(f, "{}", self.serve)?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
-        let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
-        writeln!(f, "metrics-listen = {metrics_listen}")?;
         writeln!(f, "log = {}", self.process.log)
     }
 }

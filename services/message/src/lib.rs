@@ -26,13 +26,12 @@ use std::sync::Arc;
 use messenger_bus::{EventBus, LocalBus, PostgresBus, RedisBus};
 use messenger_core::{Clock, Result, SystemClock};
 use messenger_db::{Location, postgres_options};
-use messenger_identity::Verifier;
 use messenger_proto::{
     auth::v1::auth_service_client::AuthServiceClient,
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::message_service_server::SERVICE_NAME,
 };
-use messenger_rpc::{Check, RpcChannel, Served, ServerAuth, Sockets, keys};
+use messenger_rpc::{Check, Process, RpcChannel, Served, Service};
 use messenger_telemetry::Shutdown;
 
 use self::store::{CONTEXT, Store};
@@ -95,26 +94,17 @@ pub async fn run(config: Config) -> Result<()> {
     if let Some(Command::Journal(command)) = config.command {
         return command.run().await;
     }
-    let (credential, bus) = (config.credential()?, config.bus()?);
-    let conversation = RpcChannel::remote(&config.conversation_url, credential.clone())?;
-    let auth = AuthServiceClient::new(RpcChannel::remote(&config.auth_url, credential.clone())?);
-    let sockets = Sockets::bind(config.listen, config.metrics_listen).await?;
+    let bus = config.bus()?;
+    let process = Process::bind(Service::Message, &config.serve, config.listen).await?;
+    let auth = AuthServiceClient::new(process.channel(Service::Auth, &config.auth_url)?);
+    let conversation = process.channel(Service::Conversation, &config.conversation_url)?;
+    let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
     let store = open_store(&config.store.location()?).await?;
     let bus = open_bus(&bus, &*store).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let shutdown = Shutdown::new();
-    let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
-    let messages = build(store.clone(), bus, peers, Arc::clone(&clock), &shutdown).await?;
-    let verifier = Arc::new(Verifier::new(config.token_rules(), clock));
-    shutdown.spawn(keys::follow_jwks(auth.clone(), Arc::clone(&verifier), shutdown.token.clone()));
-    shutdown.spawn(keys::follow_revocations(auth, Arc::clone(&verifier), shutdown.token.clone(), |_| {}));
-    let served = Served {
-        name: "message",
-        services: &[SERVICE_NAME],
-        routes: messages.routes(ServerAuth { verifier, credential }),
-        check: check(store),
-    };
-    sockets.serve(served, shutdown).await
+    let messages = build(store.clone(), bus, peers, Arc::clone(&clock), &process.shutdown).await?;
+    let routes = messages.routes(process.server_auth(&auth, config.token_rules(), clock));
+    process.serve(Served { services: &[SERVICE_NAME], routes, check: check(store) }).await
 }
 
 /// Whether the store answers.

@@ -160,12 +160,6 @@ fn for_user<T>(request: Request<T>) -> Result<(UserId, T), Status> {
     Ok((user, request.into_inner()))
 }
 
-/// A request only services may make.
-fn by_service<T>(request: Request<T>) -> Result<T, Status> {
-    Caller::of(&request).and_then(|caller| caller.require_service()).map_err(to_status)?;
-    Ok(request.into_inner())
-}
-
 fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(to_status)
 }
@@ -188,7 +182,7 @@ impl MessageService for Rpc {
         &self,
         request: Request<Streaming<SendMessagesRequest>>,
     ) -> Result<Response<Self::SendMessagesStream>, Status> {
-        let requests = by_service(request)?;
+        let requests = request.into_inner();
         let outcomes = self.messages.pipes.open(InboundDrafts::new(requests));
         Ok(Response::new(streams::outcomes(outcomes)))
     }
@@ -247,7 +241,7 @@ impl MessageService for Rpc {
     }
 
     async fn follow(&self, request: Request<Streaming<FollowRequest>>) -> Result<Response<Self::FollowStream>, Status> {
-        let requests = by_service(request)?;
+        let requests = request.into_inner();
         let Follower { asks, events } = self.messages.feed.follow().await.map_err(to_status)?;
         self.messages.shutdown.spawn(streams::follow_asked(requests, asks));
         Ok(Response::new(streams::followed(events, self.messages.feed.journal())))
@@ -257,6 +251,6 @@ impl MessageService for Rpc {
         &self,
         request: Request<AppendChangesRequest>,
     ) -> Result<Response<AppendChangesResponse>, Status> {
-        answer(self.append(by_service(request)?).await)
+        answer(self.append(request.into_inner()).await)
     }
 }

@@ -13,7 +13,7 @@ use messenger_proto::{
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{Check, RpcChannel, ServerAuth};
+use messenger_rpc::{Check, RpcChannel, ServerAuth, Service};
 use messenger_telemetry::Shutdown;
 use tonic::service::Routes;
 
@@ -37,17 +37,18 @@ impl Backend {
     /// # Errors
     /// With a line for the operator when a store or the bus cannot be used.
     pub async fn start(config: &Config, clock: Arc<dyn Clock>, shutdown: &Shutdown) -> Result<Self> {
-        let (location, credential) = (config.store.location()?, config.credential()?);
-        let (channel, slot) = RpcChannel::in_process(credential.clone());
+        let (location, trust) = (config.store.location()?, config.trust()?);
+        let (channel, slot) = RpcChannel::in_process(Service::Gateway);
 
         let store = messenger_auth::open_store(&location).await?;
         let auth = messenger_auth::build(&config.tokens, store.clone(), clock.clone()).await?;
         auth.start(shutdown);
-        let (conversation, conversation_check) = conversation(config, &channel, clock.clone(), shutdown).await?;
-        let (messages, message_check) = messages(config, &channel, clock, shutdown).await?;
+        let (conversation, conversation_check) =
+            conversation(config, &channel.shown_by(Service::Conversation), clock.clone(), shutdown).await?;
+        let (messages, message_check) = messages(config, &channel.shown_by(Service::Message), clock, shutdown).await?;
         let check = all([messenger_auth::check(store), conversation_check, message_check]);
 
-        let server_auth = ServerAuth { verifier: auth.verifier(), credential };
+        let server_auth = ServerAuth { verifier: auth.verifier(), trust };
         let routes = messenger_rpc::routes(server_auth, |routes| {
             auth.add_to(routes, shutdown);
             conversation.add_to(routes);

@@ -3,15 +3,16 @@
 use std::{fmt, net::SocketAddr};
 
 use clap::{Args, Parser, Subcommand};
-use messenger_auth::TokenConfig;
-use messenger_core::{Error, ErrorKind, Result};
+use messenger_auth::{KeysCommand, TokenConfig, UsersCommand};
+use messenger_core::Result;
 use messenger_db::{Location, StoreArgs};
 use messenger_gateway::GatewayConfig;
 use messenger_message::{BusLocation, JournalCommand};
-use messenger_rpc::ServiceCredential;
+use messenger_rpc::{ConnectArgs, Trust};
 use messenger_telemetry::{ProcessArgs, Settings};
+use messenger_tls::Name;
 
-use crate::run::run;
+use crate::{certs::CertsCommand, run::run};
 
 /// A self-hosted real-time messenger: everything in one process.
 #[derive(Parser)]
@@ -30,13 +31,22 @@ enum Command {
     /// Care for the journal.
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Care for the keys that sign access tokens.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Keep users out, or let them in again.
+    #[command(subcommand)]
+    Users(UsersCommand),
+    /// Make the certificates by which services know each other.
+    #[command(subcommand)]
+    Certs(CertsCommand),
 }
 
 impl CommandLine {
     fn config(&self) -> &Config {
         match &self.command {
             Some(Command::Serve(config)) => config,
-            Some(Command::Journal(_)) | None => &self.config,
+            Some(Command::Journal(_) | Command::Keys(_) | Command::Users(_) | Command::Certs(_)) | None => &self.config,
         }
     }
 
@@ -47,6 +57,9 @@ impl CommandLine {
     pub async fn run(self) -> Result<()> {
         match self.command {
             Some(Command::Journal(command)) => command.run().await,
+            Some(Command::Keys(command)) => command.run().await,
+            Some(Command::Users(command)) => command.run().await,
+            Some(Command::Certs(command)) => command.run(),
             Some(Command::Serve(config)) => run(*config).await,
             None => run(self.config).await,
         }
@@ -82,9 +95,13 @@ pub struct Config {
     /// found within a second.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
-    /// What services of yours prove themselves by over gRPC: at least 32 characters; without one, only users call.
-    #[arg(long, env = "MESSENGER_SERVICE_SECRET", hide_env_values = true)]
-    pub service_secret: Option<String>,
+    /// By what services of the operator are known, over gRPC.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Services of yours that may act for users and follow what users receive, separated by commas: by the name in their
+    /// certificate, or by `x-service` beside the secret.
+    #[arg(long, env = "MESSENGER_ACTING_SERVICES", value_delimiter = ',')]
+    pub acting_services: Vec<Name>,
     /// Life and names of tokens.
     #[command(flatten)]
     pub tokens: TokenConfig,
@@ -100,22 +117,29 @@ impl Config {
     /// VALIDATION_FAILED for a database URL of another kind.
     pub fn bus(&self) -> Result<BusLocation> {
         Ok(match (self.store.location()?, &self.redis_url) {
-            (Location::Sqlite(_), _) => BusLocation::Local,
+            (Location::Sqlite(_), Some(_)) => {
+                tracing::warn!(
+                    "--redis-url (REDIS_URL) is not used: on SQLite this is the only process. Set --database-url \
+                     (DATABASE_URL) to a PostgreSQL for several"
+                );
+                BusLocation::Local
+            }
+            (Location::Sqlite(_), None) => BusLocation::Local,
             (Location::Postgres(_), Some(redis)) => BusLocation::Redis(redis.clone()),
             (Location::Postgres(_), None) => BusLocation::Local,
         })
     }
 
-    /// What services prove themselves by, inside this process and, when it is a setting, from outside.
+    /// Which services from outside are believed: with a certificate those that show one, else those with the secret, and
+    /// without either none.
     ///
     /// # Errors
-    /// VALIDATION_FAILED when it is too short.
-    pub fn credential(&self) -> Result<ServiceCredential> {
-        let Some(secret) = &self.service_secret else { return ServiceCredential::random() };
-        ServiceCredential::new(secret).map_err(|cause| {
-            let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
-            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-        })
+    /// VALIDATION_FAILED when the secret is too short.
+    pub fn trust(&self) -> Result<Trust> {
+        let secret = &self.connect.service_secret;
+        let by_secret = secret.is_set() && self.connect.certificates.is_none();
+        let trust = if by_secret { Trust::secret_of_others(secret.expose())? } else { Trust::certificates() };
+        Ok(trust.with_acting(&self.acting_services))
     }
 }
 
@@ -127,11 +151,10 @@ impl fmt::Display for Config {
         writeln!(f, "grpc-listen = {}", self.grpc_listen)?;
         write!(f, "{}", self.store)?;
         writeln!(f, "redis-url = {}", hidden(&self.redis_url))?;
-        writeln!(f, "service-secret = {}", hidden(&self.service_secret))?;
-        writeln!(f, "access-token-ttl = {}s", self.tokens.access_token_ttl.as_secs())?;
-        writeln!(f, "refresh-token-ttl = {}s", self.tokens.refresh_token_ttl.as_secs())?;
-        writeln!(f, "token-issuer = {}", self.tokens.token_issuer)?;
-        writeln!(f, "token-audience = {}", self.tokens.token_audience)?;
+        write!(f, "{}", self.connect)?;
+        let acting: Vec<&str> = self.acting_services.iter().map(Name::as_str).collect();
+        writeln!(f, "acting-services = {}", acting.join(","))?;
+        write!(f, "{}", self.tokens)?;
         writeln!(f, "log = {}", self.process.log)
     }
 }

@@ -1,6 +1,7 @@
 //! The whole messenger as one process: the gateway and the three services, on SQLite or PostgreSQL.
 
 mod backend;
+mod certs;
 mod config;
 mod run;
 

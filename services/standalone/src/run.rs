@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use messenger_core::{Error, Result, SystemClock};
 use messenger_gateway::{Parts, ResumeKey};
 use messenger_proto::{auth, conversation, message};
-use messenger_rpc::HealthReporter;
+use messenger_rpc::{Encrypted, HealthReporter, Listener};
 use messenger_telemetry::{Shutdown, install_metrics};
 
 use crate::{backend::Backend, config::Config};
@@ -13,6 +13,8 @@ use crate::{backend::Backend, config::Config};
 /// The edge has this long, and its drain delay, to answer what is in flight and to tell its clients, the services a little after it.
 const EDGE_DRAIN_MAX: Duration = Duration::from_millis(6_500);
 const SERVICES_DRAIN_MAX: Duration = Duration::from_secs(2);
+
+const GRPC_REMEDY: &str = "give this process a certificate with --certificates (MESSENGER_CERTIFICATES)";
 
 const SERVICES: &[&str] = &[
     auth::v1::auth_service_server::SERVICE_NAME,
@@ -23,11 +25,13 @@ const SERVICES: &[&str] = &[
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// One line for the operator that names the setting, when it cannot start; INTERNAL when a server breaks.
+/// One line for the operator that names the setting, when it cannot start; INTERNAL when a server breaks, or a task that a service is nothing without.
 pub async fn run(config: Config) -> Result<()> {
     let metrics = install_metrics()?;
-    let listener = messenger_rpc::listen("--listen (MESSENGER_LISTEN)", config.gateway.listen).await?;
-    let grpc_listener = messenger_rpc::listen("--grpc-listen (MESSENGER_GRPC_LISTEN)", config.grpc_listen).await?;
+    let (listener, encryption) = config.gateway.bind(&config.connect).await?;
+    let certificate = config.connect.certificate()?;
+    let grpc_encrypted = if certificate.is_some() { Encrypted::Yes } else { Encrypted::No(GRPC_REMEDY) };
+    let grpc_listener = config.connect.listen(Listener::GrpcListen, config.grpc_listen, grpc_encrypted).await?;
     let addresses = (listener.local_addr().map_err(Error::internal)?, grpc_listener.local_addr());
 
     let (edge, services, clock) = (Shutdown::new(), Shutdown::new(), Arc::new(SystemClock));
@@ -45,19 +49,23 @@ pub async fn run(config: Config) -> Result<()> {
     let health = HealthReporter::new(SERVICES).await;
     health.set_serving(true).await;
     services.spawn(health.clone().follow(backend.check, services.clone()));
-    let grpc = messenger_rpc::serve(grpc_listener, backend.routes, services.token.clone(), health);
+    if let Some(certificate) = certificate.clone() {
+        services.spawn(certificate.follow(services.token.clone()));
+    }
+    let scheme = if encryption.is_some() { "https" } else { "http" };
+    let grpc = messenger_rpc::serve(grpc_listener, certificate, backend.routes, services.token.clone(), health);
     let grpc = services.spawn(grpc);
     edge.cancel_on_signal();
     edge.spawn(end_with(services.clone(), edge.clone()));
     let grpc_address = addresses.1.ok().map(tracing::field::display);
-    tracing::info!(grpc = grpc_address, "messenger is ready: open http://{}", reachable(addresses.0));
+    tracing::info!(grpc = grpc_address, "messenger is ready: open {scheme}://{}", reachable(addresses.0));
 
-    let serve = edge.until_end_of(messenger_gateway::serve(listener, gateway));
+    let serve = edge.until_end_of(messenger_gateway::serve(listener, encryption, gateway));
     let (served, _) = tokio::join!(serve, edge.drained(edge_drain_max));
     if services.drain(SERVICES_DRAIN_MAX).await {
         grpc.await.unwrap_or(Ok(()))?;
     }
-    served
+    services.outcome().and(served)
 }
 
 /// Services that end by themselves are broken: then the edge ends too, for the process to be started anew.

@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use http::{Uri, uri::Authority};
+use http::{
+    Uri,
+    uri::{Authority, Scheme},
+};
 use hyper::client::conn::http2::SendRequest;
 use messenger_core::Error;
 use tokio::{
@@ -24,7 +27,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
-use crate::connection::{self, CONNECT_TIMEOUT};
+use crate::connection::{self, CONNECT_TIMEOUT, Encryption};
 
 /// Between two looks at what a name stands for.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -39,6 +42,7 @@ const HOSTS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Balance {
     hosts: Vec<Host>,
+    encryption: Option<Encryption>,
     peers: watch::Sender<Peers>,
     turn: AtomicUsize,
     keeper: OnceLock<AbortOnDropHandle<()>>,
@@ -79,21 +83,26 @@ pub(crate) struct Chosen {
     pub address: SocketAddr,
     /// What the address was called in the setting.
     pub authority: Authority,
+    /// How it leads there.
+    pub scheme: Scheme,
     /// Takes the request.
     pub sender: SendRequest<Body>,
 }
 
 impl Balance {
-    /// From `http://host:port`, several separated by commas; a name may stand for several addresses.
+    /// From `http://host:port` (with encryption `https://host:port`), several separated by commas; a name may stand for
+    /// several addresses.
     ///
     /// # Errors
     /// VALIDATION_FAILED when one of them is of another form.
-    pub(crate) fn new(urls: &str) -> Result<Self, Error> {
-        let hosts = urls.split(',').map(|url| Host::new(url.trim())).collect::<Result<Vec<_>, _>>()?;
+    pub(crate) fn new(urls: &str, encryption: Option<Encryption>) -> Result<Self, Error> {
+        let scheme = if encryption.is_some() { "https" } else { "http" };
+        let hosts = urls.split(',').map(|url| Host::new(url.trim(), scheme)).collect::<Result<Vec<_>, _>>()?;
         if hosts.len() > HOSTS_MAX {
             return Err(Error::invalid("url", format!("names more than {HOSTS_MAX} addresses")));
         }
-        Ok(Self { hosts, peers: watch::Sender::default(), turn: AtomicUsize::new(0), keeper: OnceLock::new() })
+        let (peers, turn, keeper) = (watch::Sender::default(), AtomicUsize::new(0), OnceLock::new());
+        Ok(Self { hosts, encryption, peers, turn, keeper })
     }
 
     /// The next connection that is up. Waits at most 2 s, and only while none is up and one is on its way.
@@ -102,7 +111,8 @@ impl Balance {
     /// UNAVAILABLE.
     pub(crate) async fn choose(&self) -> Result<Chosen, Error> {
         self.keeper.get_or_init(|| {
-            AbortOnDropHandle::new(tokio::spawn(keep_resolved(self.hosts.clone(), self.peers.clone())))
+            let keep = keep_resolved(self.hosts.clone(), self.encryption.clone(), self.peers.clone());
+            AbortOnDropHandle::new(tokio::spawn(keep))
         });
         if let Some(chosen) = self.choose_up(None) {
             return Ok(chosen);
@@ -121,10 +131,15 @@ impl Balance {
         let count = peers.list.len();
         (0..count).map(|step| &peers.list[turn.wrapping_add(step) % count]).find_map(|peer| match &peer.state {
             State::Up(sender) if !sender.is_closed() && except != Some(peer.address) => {
-                Some(Chosen { address: peer.address, authority: peer.authority.clone(), sender: sender.clone() })
+                let (scheme, authority) = (self.scheme(), peer.authority.clone());
+                Some(Chosen { address: peer.address, authority, scheme, sender: sender.clone() })
             }
             _ => None,
         })
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.encryption.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 }
 
@@ -178,12 +193,13 @@ impl Peers {
 }
 
 impl Host {
-    fn new(url: &str) -> Result<Self, Error> {
-        let uri: Uri = url.parse().map_err(|_| malformed(url))?;
-        let is_plain =
-            uri.scheme_str() == Some("http") && matches!(uri.path_and_query().map_or("", |it| it.as_str()), "" | "/");
-        let authority = uri.into_parts().authority.filter(|authority| is_plain && authority.port_u16().is_some());
-        Ok(Self { authority: authority.ok_or_else(|| malformed(url))?, addresses: Vec::new() })
+    fn new(url: &str, scheme: &str) -> Result<Self, Error> {
+        let malformed = || Error::invalid("url", format!("{url} is not of the form {scheme}://host:port"));
+        let uri: Uri = url.parse().map_err(|_| malformed())?;
+        let is_bare =
+            uri.scheme_str() == Some(scheme) && matches!(uri.path_and_query().map_or("", |it| it.as_str()), "" | "/");
+        let authority = uri.into_parts().authority.filter(|authority| is_bare && authority.port_u16().is_some());
+        Ok(Self { authority: authority.ok_or_else(malformed)?, addresses: Vec::new() })
     }
 
     /// An address is what it stands for itself.
@@ -210,12 +226,8 @@ impl Host {
     }
 }
 
-fn malformed(url: &str) -> Error {
-    Error::invalid("url", format!("{url} is not of the form http://host:port"))
-}
-
 /// Looks names up again and again, and keeps a connection to every address. The connections' keepers end with it.
-async fn keep_resolved(mut hosts: Vec<Host>, peers: watch::Sender<Peers>) {
+async fn keep_resolved(mut hosts: Vec<Host>, encryption: Option<Encryption>, peers: watch::Sender<Peers>) {
     let mut keepers = HashMap::new();
     loop {
         let mut is_complete = true;
@@ -230,8 +242,9 @@ async fn keep_resolved(mut hosts: Vec<Host>, peers: watch::Sender<Peers>) {
             !was_resolved || !new.is_empty() || peers.list.len() != count
         });
         for peer in new {
-            let keeper = tokio::spawn(keep_connected(peer.address, peer.authority, peers.clone()));
-            keepers.insert(peer.address, AbortOnDropHandle::new(keeper));
+            let address = peer.address;
+            let keeper = tokio::spawn(keep_connected(address, peer.authority, encryption.clone(), peers.clone()));
+            keepers.insert(address, AbortOnDropHandle::new(keeper));
         }
         if is_complete && !hosts.iter().any(Host::is_name) {
             return std::future::pending().await;
@@ -240,11 +253,16 @@ async fn keep_resolved(mut hosts: Vec<Host>, peers: watch::Sender<Peers>) {
     }
 }
 
-async fn keep_connected(address: SocketAddr, authority: Authority, peers: watch::Sender<Peers>) {
+async fn keep_connected(
+    address: SocketAddr,
+    authority: Authority,
+    encryption: Option<Encryption>,
+    peers: watch::Sender<Peers>,
+) {
     let set = |state| peers.send_modify(|peers| peers.set(address, state));
     loop {
         let begun = Instant::now();
-        match connection::connect(address, &authority).await {
+        match connection::connect(address, &authority, encryption.as_ref()).await {
             Ok(connection) => {
                 set(State::Up(connection.sender));
                 let _ = connection.task.await;

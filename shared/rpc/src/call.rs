@@ -1,8 +1,9 @@
-//! What every call to a generated server goes through: authentication, span, deadline, panic safety.
+//! What every call to a generated server goes through: authentication, policy, span, deadline, panic safety.
 
 use std::{
     convert::Infallible,
-    future::{Future, ready},
+    future::Future,
+    mem,
     panic::AssertUnwindSafe,
     sync::Arc,
     task::{Context, Poll},
@@ -10,10 +11,13 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use http::{HeaderMap, Request, Response};
-use messenger_core::Error;
+use http::{HeaderMap, Request, Response, request::Parts};
+use messenger_core::{Error, ErrorKind};
 use messenger_identity::Verifier;
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tonic::{
     Status,
     service::{Routes, RoutesBuilder},
@@ -22,7 +26,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Caller, ServiceCredential,
+    Caller, Trust, policy,
     status::{deadline_exceeded, to_status},
     trace,
     uncancelled::Uncancelled,
@@ -30,6 +34,10 @@ use crate::{
 
 /// For callers that name no deadline: until a handler answers, or opens its stream of answers.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The grain of the runtime's clock: a deadline below it is over before anything is begun.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// Calls of end users that are being answered; more are refused, so that users never keep services waiting.
+const CALLS_OF_USERS_MAX: usize = 1_024;
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
 /// The code of a call that nobody serves.
@@ -42,7 +50,7 @@ pub struct ServerAuth {
     /// End users.
     pub verifier: Arc<Verifier>,
     /// Services.
-    pub credential: ServiceCredential,
+    pub trust: Trust,
 }
 
 /// Generated servers with authentication in front of them. Serve them with [`serve`](crate::serve), put them in an
@@ -50,31 +58,52 @@ pub struct ServerAuth {
 pub fn routes(auth: ServerAuth, build: impl FnOnce(&mut RoutesBuilder)) -> Routes {
     let mut builder = Routes::builder();
     build(&mut builder);
-    Routes::from(builder.routes().into_axum_router().layer(CallLayer { auth: Arc::new(auth) })).prepare()
+    let layer = CallLayer { auth: Arc::new(auth), places_of_users: Arc::new(Semaphore::new(CALLS_OF_USERS_MAX)) };
+    Routes::from(builder.routes().into_axum_router().layer(layer)).prepare()
 }
 
 #[derive(Clone)]
 struct CallLayer {
     auth: Arc<ServerAuth>,
+    places_of_users: Arc<Semaphore>,
 }
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
 
     fn layer(&self, inner: S) -> CallService<S> {
-        CallService { auth: self.auth.clone(), inner }
+        CallService { layer: self.clone(), inner }
+    }
+}
+
+impl CallLayer {
+    /// Who calls, if it may make this call; none for a call there is not. With a user its place.
+    async fn admit(&self, request: &Parts) -> Result<Option<(Caller, Option<OwnedSemaphorePermit>)>, Error> {
+        let caller = Caller::authenticate(&self.auth, request).await?;
+        let Some(rule) = policy::rule(request.uri.path()) else { return Ok(None) };
+        rule.admit(&caller)?;
+        let place = match caller {
+            Caller::Service { .. } => None,
+            Caller::User(_) => {
+                let place = Arc::clone(&self.places_of_users).try_acquire_owned();
+                Some(place.map_err(|_| Error::new(ErrorKind::RateLimited, "too many calls at once"))?)
+            }
+        };
+        Ok(Some((caller, place)))
     }
 }
 
 #[derive(Clone)]
 struct CallService<S> {
-    auth: Arc<ServerAuth>,
+    layer: CallLayer,
     inner: S,
 }
 
 impl<S, B, R> Service<Request<B>> for CallService<S>
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Send + 'static>,
+    S: Clone + Send + 'static,
+    B: Send + 'static,
     R: Default + Send + 'static,
 {
     type Response = Response<R>;
@@ -85,20 +114,33 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let span = trace::server_span(&request);
-        let caller = match Caller::authenticate(&self.auth, request.headers()) {
-            Ok(caller) => caller,
-            Err(error) => return Box::pin(ready(Ok(span.in_scope(|| refuse(error))))),
+        let waiting = self.inner.clone();
+        let (layer, mut inner) = (self.layer.clone(), mem::replace(&mut self.inner, waiting));
+        let answer = async move {
+            let (mut head, body) = request.into_parts();
+            let (caller, place) = match layer.admit(&head).await {
+                Ok(Some(admitted)) => admitted,
+                Ok(None) => return Ok(Status::unimplemented("there is no such call").into_http()),
+                Err(error) => return Ok(refuse(error)),
+            };
+            head.extensions.insert(caller);
+            let limit = deadline(&head.headers).unwrap_or(HANDLER_TIMEOUT);
+            let path = head.uri.path().to_owned();
+            let handler = inner.call(Request::from_parts(head, body));
+            // As long as the handler runs, whoever still waits for it.
+            let handler = async move {
+                let _place = place;
+                handler.await
+            };
+            measured(path, handle(handler, limit)).await
         };
-        request.extensions_mut().insert(caller);
-        let limit = deadline(request.headers()).unwrap_or(HANDLER_TIMEOUT);
-        let path = request.uri().path().to_owned();
-        Box::pin(measured(path, handle(self.inner.call(request), limit)).instrument(span))
+        Box::pin(answer.instrument(span))
     }
 }
 
-/// Until the answer, or until a stream of answers is open. Paths nobody serves are many: they are not told apart.
+/// Until the answer, or until a stream of answers is open. What this process does not serve is not told apart.
 async fn measured<R>(
     path: String,
     handler: impl Future<Output = Result<Response<R>, Infallible>>,
@@ -118,6 +160,9 @@ async fn handle<R>(
 where
     R: Default + Send + 'static,
 {
+    if limit < SHORTEST {
+        return Ok(refuse(deadline_exceeded()));
+    }
     let handler = Uncancelled::new(Box::pin(AssertUnwindSafe(handler).catch_unwind()));
     let response = match timeout(limit, handler).await {
         Ok(Ok(Ok(response))) => checked(response),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 use messenger_core::{Error, UserId};
 use messenger_identity::Identity;
 use tonic::{Request, metadata::MetadataValue};
 
-use crate::ServerAuth;
+use crate::{ServerAuth, Service, accept::Peer, credential::SERVICE};
 
 const ON_BEHALF_OF: &str = "x-on-behalf-of";
 
@@ -16,8 +16,10 @@ const ON_BEHALF_OF: &str = "x-on-behalf-of";
 pub enum Caller {
     /// An end user, by its access token.
     User(Identity),
-    /// One of our services, by the shared credential.
+    /// A service.
     Service {
+        /// Which one.
+        service: Service,
         /// The user it acts for, if any.
         on_behalf_of: Option<UserId>,
     },
@@ -39,43 +41,46 @@ impl Caller {
     pub fn user_id(&self) -> Result<UserId, Error> {
         match self {
             Self::User(identity) => Ok(identity.user_id),
-            Self::Service { on_behalf_of } => on_behalf_of.ok_or_else(|| Error::unauthenticated("no user is named")),
+            Self::Service { on_behalf_of, .. } => {
+                on_behalf_of.ok_or_else(|| Error::unauthenticated("no user is named"))
+            }
         }
     }
 
-    /// For what only services may do.
-    ///
-    /// # Errors
-    /// FORBIDDEN for end users.
-    pub fn require_service(&self) -> Result<(), Error> {
-        match self {
-            Self::User(_) => Err(Error::forbidden("for services only")),
-            Self::Service { .. } => Ok(()),
-        }
-    }
-
-    pub(crate) fn authenticate(auth: &ServerAuth, headers: &HeaderMap) -> Result<Self, Error> {
-        let credential =
-            single(headers, AUTHORIZATION.as_str())?.ok_or_else(|| Error::unauthenticated("no credential"))?;
+    /// By what the request shows: a user by its token; a service in this process or on an encrypted connection by where
+    /// it comes from, elsewhere by the secret.
+    pub(crate) async fn authenticate(auth: &ServerAuth, request: &Parts) -> Result<Self, Error> {
+        let headers = &request.headers;
         let on_behalf_of = single(headers, ON_BEHALF_OF)?;
-        match credential.split_once(' ') {
+        let shown = single(headers, AUTHORIZATION.as_str())?;
+        let service = match shown.map(|shown| shown.split_once(' ').unwrap_or((shown, ""))) {
+            None => of_connection(auth, request).ok_or_else(|| Error::unauthenticated("no credential"))?,
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
                 if on_behalf_of.is_some() {
                     return Err(Error::unauthenticated("only services act for others"));
                 }
-                auth.verifier.verify(token).map(Self::User)
+                return auth.verifier.identify(token).await.map(Self::User);
             }
             Some((scheme, secret)) if scheme.eq_ignore_ascii_case("service") => {
-                if !auth.credential.is(secret) {
-                    return Err(Error::unauthenticated("not the credential of a service"));
-                }
-                let on_behalf_of = on_behalf_of.map(|user| UserId::parse(ON_BEHALF_OF, user)).transpose();
-                let on_behalf_of = on_behalf_of.map_err(|_| Error::unauthenticated("x-on-behalf-of is not a UUID"))?;
-                Ok(Self::Service { on_behalf_of })
+                let name = single(headers, SERVICE.as_str())?.unwrap_or_default();
+                let service = auth.trust.by_secret(secret, name);
+                service.ok_or_else(|| Error::unauthenticated("not the credential of a service"))?
             }
-            _ => Err(Error::unauthenticated("the credential must be Bearer or Service")),
-        }
+            Some(_) => return Err(Error::unauthenticated("the credential must be Bearer or Service")),
+        };
+        let on_behalf_of = on_behalf_of.map(|user| UserId::parse(ON_BEHALF_OF, user)).transpose();
+        let on_behalf_of = on_behalf_of.map_err(|_| Error::unauthenticated("x-on-behalf-of is not a UUID"))?;
+        Ok(Self::Service { service, on_behalf_of })
     }
+}
+
+/// Set by the channel in this process, or by the connection; nothing that comes over a network can set it.
+fn of_connection(auth: &ServerAuth, request: &Parts) -> Option<Service> {
+    let certified = || {
+        let name = request.extensions.get::<Peer>()?.name.as_ref()?;
+        Some(auth.trust.certified(name.as_str()))
+    };
+    request.extensions.get::<Service>().copied().or_else(certified)
 }
 
 /// The only value of a header; two of them may be read differently by others on the way.

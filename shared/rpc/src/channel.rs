@@ -6,43 +6,51 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, header::AUTHORIZATION};
+use http::{Request, Response};
 use messenger_core::{Error, ErrorKind};
 use tonic::{Status, body::Body, service::Routes};
-use tower::Service;
+use tower::Service as _;
 
-use crate::{ServiceCredential, balance::Balance, remote, status::to_status, trace};
+use crate::{Service, ServiceCredential, balance::Balance, connection::Encryption, remote, status::to_status, trace};
 
-/// The way to a service, over the network or in process: what generated clients are made with. Cheap to clone. Carries
-/// the service credential and the trace context on every call.
+/// The way to a service, over the network or in process: what generated clients are made with. Cheap to clone. Says on
+/// every call which service calls, and carries the trace context.
 #[derive(Debug, Clone)]
-pub struct RpcChannel {
-    peer: Peer,
-    credential: ServiceCredential,
-}
+pub struct RpcChannel(Way);
 
 #[derive(Debug, Clone)]
-enum Peer {
-    Remote(Arc<Balance>),
-    InProcess(Arc<OnceLock<Routes>>),
+enum Way {
+    Remote(Arc<Balance>, ServiceCredential),
+    InProcess(Arc<OnceLock<Routes>>, Service),
 }
 
 impl RpcChannel {
-    /// To a service at `http://host:port`; several addresses are separated by commas, and a name may stand for several.
+    /// To the service `to` at `http://host:port`, or `https://host:port` when the credential is a certificate; several
+    /// addresses are separated by commas, and a name may stand for several.
     /// Connects at the first call and again when a connection is lost; calls go in turn to the addresses that are up.
     /// When none is, calls are UNAVAILABLE, at once or after 2 s.
     ///
     /// # Errors
     /// VALIDATION_FAILED when one is no such URL.
-    pub fn remote(urls: &str, credential: ServiceCredential) -> Result<Self, Error> {
-        Ok(Self { peer: Peer::Remote(Arc::new(Balance::new(urls)?)), credential })
+    pub fn remote(to: Service, urls: &str, credential: ServiceCredential) -> Result<Self, Error> {
+        let encryption = credential.encryption().map(|certificate| Encryption::new(certificate.clone(), to));
+        Ok(Self(Way::Remote(Arc::new(Balance::new(urls, encryption)?), credential)))
     }
 
-    /// To a service of this process that is made later: calls are UNAVAILABLE until the slot is filled.
+    /// From one service of this process to another that is made later: calls are UNAVAILABLE until the slot is filled.
     #[must_use]
-    pub fn in_process(credential: ServiceCredential) -> (Self, InProcessSlot) {
+    pub fn in_process(from: Service) -> (Self, InProcessSlot) {
         let routes = Arc::new(OnceLock::new());
-        (Self { peer: Peer::InProcess(routes.clone()), credential }, InProcessSlot(routes))
+        (Self(Way::InProcess(routes.clone(), from)), InProcessSlot(routes))
+    }
+
+    /// The same way for another service of this process; a certificate stays what it is.
+    #[must_use]
+    pub fn shown_by(&self, from: Service) -> Self {
+        Self(match &self.0 {
+            Way::Remote(balance, credential) => Way::Remote(balance.clone(), credential.shown_by(from)),
+            Way::InProcess(routes, _) => Way::InProcess(routes.clone(), from),
+        })
     }
 }
 
@@ -57,7 +65,7 @@ impl InProcessSlot {
     }
 }
 
-impl Service<Request<Body>> for RpcChannel {
+impl tower::Service<Request<Body>> for RpcChannel {
     type Response = Response<Body>;
     type Error = Status;
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
@@ -67,14 +75,17 @@ impl Service<Request<Body>> for RpcChannel {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        request.headers_mut().insert(AUTHORIZATION, self.credential.authorization().clone());
-        match &self.peer {
-            Peer::Remote(balance) => {
+        match &self.0 {
+            Way::Remote(balance, credential) => {
+                credential.show(request.headers_mut());
                 trace::inject(request.headers_mut());
                 let balance = Arc::clone(balance);
                 Box::pin(async move { remote::call(&balance, request).await })
             }
-            Peer::InProcess(routes) => Box::pin(call_in_process(routes.get().cloned(), request)),
+            Way::InProcess(routes, from) => {
+                request.extensions_mut().insert(*from);
+                Box::pin(call_in_process(routes.get().cloned(), request))
+            }
         }
     }
 }

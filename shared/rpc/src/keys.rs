@@ -3,18 +3,20 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use messenger_core::{Error, SessionId, UserId};
-use messenger_identity::{Revocation, Verifier};
+use messenger_identity::{ClaimNames, ForeignIssuer, Revocation, TokenRules, Verifier};
 use messenger_proto::auth::v1::{
     self as proto, GetJwksRequest, WatchRevocationsRequest, auth_service_client::AuthServiceClient,
 };
+use messenger_telemetry::Shutdown;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
-use crate::{RpcChannel, from_status, from_timestamp, with_deadline};
+use crate::{RpcChannel, admission::ByCall, from_status, from_timestamp, with_deadline};
 
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-const REFETCH_INTERVAL: Duration = Duration::from_secs(300);
+/// A new key of auth is published twice as long before it signs.
+const REFETCH_INTERVAL: Duration = Duration::from_secs(60);
 /// Tokens with invented key ids may not make us ask auth more often than this.
 const FETCH_PAUSE: Duration = Duration::from_secs(1);
 /// Auth says something every 10 s.
@@ -24,17 +26,26 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 type Auth = AuthServiceClient<RpcChannel>;
 
-/// Fetches the JWK set until `shutdown`: at once, every 5 minutes, and when a token names an unknown key.
+/// Keeps a verifier supplied until the shutdown: with the keys of tokens, and with which sessions have ended.
+pub fn follow(auth: &Auth, verifier: &Arc<Verifier>, shutdown: &Shutdown) {
+    shutdown.spawn(follow_jwks(auth.clone(), Arc::clone(verifier), shutdown.token.clone()));
+    shutdown.spawn(follow_revocations(auth.clone(), Arc::clone(verifier), shutdown.token.clone(), |_| {}));
+}
+
+/// Fetches the JWK sets until `shutdown`: at once, every minute, and when a token names an unknown key. Has `auth` admit
+/// the users of other identity systems.
 pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: CancellationToken) {
+    verifier.set_admission(Arc::new(ByCall(auth.clone())));
     until(shutdown, async {
         let mut retry = RETRY_FIRST;
+        let mut has_unknown_key = false;
         loop {
-            match fetch(auth.clone(), &verifier).await {
+            match fetch(auth.clone(), &verifier, has_unknown_key).await {
                 Ok(()) => {
                     retry = RETRY_FIRST;
                     sleep(FETCH_PAUSE).await;
                     // Elapsed or notified: either way it is time.
-                    let _ = timeout(REFETCH_INTERVAL, verifier.wants_keys().notified()).await;
+                    has_unknown_key = timeout(REFETCH_INTERVAL, verifier.wants_keys().notified()).await.is_ok();
                 }
                 Err(error) => back_off(&mut retry, "the JWK set could not be fetched", &error).await,
             }
@@ -43,11 +54,29 @@ pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: Cancella
     .await;
 }
 
-async fn fetch(mut auth: Auth, verifier: &Verifier) -> Result<(), Error> {
-    let mut request = Request::new(GetJwksRequest {});
+async fn fetch(mut auth: Auth, verifier: &Verifier, has_unknown_key: bool) -> Result<(), Error> {
+    let mut request = Request::new(GetJwksRequest { has_unknown_key });
     with_deadline(&mut request, FETCH_TIMEOUT);
-    let response = auth.get_jwks(request).await.map_err(|status| from_status(&status))?;
-    verifier.set_keys(&response.into_inner().jwks)
+    let answer = auth.get_jwks(request).await.map_err(|status| from_status(&status))?.into_inner();
+    verifier.set_foreign(answer.foreign_issuers.into_iter().map(foreign_issuer).collect());
+    if answer.jwks.is_empty() {
+        verifier.clear_keys();
+        return Ok(());
+    }
+    verifier.set_keys(&answer.jwks)
+}
+
+fn foreign_issuer(issuer: proto::ForeignIssuer) -> ForeignIssuer {
+    ForeignIssuer {
+        rules: TokenRules { issuer: issuer.issuer, audience: issuer.audience },
+        claims: ClaimNames {
+            subject: issuer.subject_claim,
+            email: issuer.email_claim,
+            full_name: issuer.full_name_claim,
+            designation: issuer.designation_claim,
+        },
+        jwks: issuer.jwks,
+    }
 }
 
 /// Follows auth's revocations until `shutdown`, whatever breaks meanwhile. The verifier knows each before it is given to
@@ -99,12 +128,14 @@ fn read(revocation: &proto::Revocation) -> Result<Revocation, Error> {
         "" => Ok(None),
         text => SessionId::parse(field, text).map(Some),
     };
+    let revoked_at = revocation.revoked_at.map(from_timestamp).unwrap_or_default();
     Ok(Revocation {
         number: revocation.number,
         user_id: UserId::parse("userId", &revocation.user_id)?,
         session_id: session("sessionId", &revocation.session_id)?,
         except_session_id: session("exceptSessionId", &revocation.except_session_id)?,
-        revoked_at: revocation.revoked_at.map(from_timestamp).unwrap_or_default(),
+        revoked_at,
+        until: revocation.until.map_or_else(|| Revocation::own_until(revoked_at), from_timestamp),
     })
 }
 

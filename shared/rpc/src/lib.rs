@@ -1,8 +1,11 @@
 //! How contexts call each other: over the network or in process, nobody asks which.
 //!
-//! Client: [`RpcChannel`]. Server: [`routes`] adds authentication, tracing, deadlines and panic safety to generated
+//! Client: [`RpcChannel`]. Server: [`routes`] adds authentication, policy, tracing, deadlines and panic safety to generated
 //! servers, [`serve`] puts them on a socket. [`to_status`] and [`from_status`] carry the one `Error` across.
 
+mod accept;
+mod admission;
+pub mod args;
 mod balance;
 mod call;
 mod caller;
@@ -12,6 +15,7 @@ pub mod convert;
 mod credential;
 mod health;
 pub mod keys;
+pub mod policy;
 mod process;
 mod remote;
 mod server;
@@ -19,14 +23,16 @@ mod status;
 mod trace;
 mod uncancelled;
 
+pub use args::{ConnectArgs, Encrypted, Listener, Secret, ServeArgs};
 pub use call::{ServerAuth, routes};
 pub use caller::{Caller, request_as, with_deadline};
 pub use channel::{InProcessSlot, RpcChannel};
 pub use convert::{from_timestamp, timestamp};
-pub use credential::ServiceCredential;
+pub use credential::{ServiceCredential, Trust};
 pub use health::HealthReporter;
-pub use process::{Check, Served, Sockets};
-pub use server::{listen, serve};
+pub use policy::Service;
+pub use process::{Check, Process, Served};
+pub use server::serve;
 pub use status::{from_rpc_status, from_status, to_rpc_status, to_status};
 pub use trace::{TraceParent, join_request};
 

@@ -1,29 +1,42 @@
-//! What the process of a service serves: the generated server, and beside it figures and health for operators.
+//! The process of a service: what it is known by and believes, the generated server, and beside it figures and health
+//! for operators.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use messenger_core::Error;
+use messenger_core::{Clock, Error, Result};
+use messenger_identity::{TokenRules, Verifier};
+use messenger_proto::auth::v1::auth_service_client::AuthServiceClient;
 use messenger_telemetry::{Operations, PrometheusHandle, Shutdown, install_metrics};
+use messenger_tls::Mutual;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
-use crate::{HealthReporter, listen, serve};
+use crate::{
+    Encrypted, HealthReporter, Listener, RpcChannel, ServeArgs, ServerAuth, Service, ServiceCredential, Trust, keys,
+    serve,
+};
 
 /// From the signal to the end of every task.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
-/// The sockets of a service's process, bound before anything else is opened.
+/// A service's process before it serves: its sockets are bound before anything else is opened.
 #[derive(Debug)]
-pub struct Sockets {
+pub struct Process {
+    service: Service,
+    /// What it proves itself by.
+    pub credential: ServiceCredential,
+    /// Which services it believes.
+    pub trust: Trust,
+    /// What its tasks end by.
+    pub shutdown: Shutdown,
+    certificate: Option<Mutual>,
     rpc: TcpListener,
     operations: Option<(TcpListener, PrometheusHandle)>,
 }
 
 /// A service, ready to be served.
 pub struct Served {
-    /// What it is called in the log.
-    pub name: &'static str,
     /// The full names of its gRPC services.
     pub services: &'static [&'static str],
     /// They themselves.
@@ -33,31 +46,62 @@ pub struct Served {
 }
 
 /// Asks whether a service can do its work.
-pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<(), Error>> + Send + Sync>;
+pub type Check = Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
-impl Sockets {
-    /// For gRPC (`--listen`) and, if wanted, for operators (`--metrics-listen`), whose figures are recorded from now on.
+impl Process {
+    /// Reads what it is known by, and listens for gRPC (`--listen`) and, if wanted, for operators (`--metrics-listen`),
+    /// whose figures are recorded from now on.
     ///
     /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting, when an address cannot be used.
-    pub async fn bind(rpc: SocketAddr, operations: Option<SocketAddr>) -> Result<Self, Error> {
-        let rpc = listen("--listen (MESSENGER_LISTEN)", rpc).await?;
-        let operations = match operations {
+    /// VALIDATION_FAILED with one line that names the setting, when one cannot be used.
+    pub async fn bind(service: Service, args: &ServeArgs, listen: SocketAddr) -> Result<Self> {
+        let connect = &args.connect;
+        let certificate = connect.certificate()?;
+        let credential = connect.credential(service, certificate.as_ref())?;
+        let encrypted = match certificate {
+            Some(_) => Encrypted::Yes,
+            None => Encrypted::No("give this service a certificate with --certificates (MESSENGER_CERTIFICATES)"),
+        };
+        let rpc = connect.listen(Listener::Listen, listen, encrypted).await?;
+        let operations = match args.metrics_listen {
             Some(address) => {
-                let listener = listen("--metrics-listen (MESSENGER_METRICS_LISTEN)", address).await?;
+                let plain = Encrypted::No("name an address of this machine only");
+                let listener = connect.listen(Listener::MetricsListen, address, plain).await?;
                 Some((listener, install_metrics()?))
             }
             None => None,
         };
-        Ok(Self { rpc, operations })
+        let trust = args.trust(&credential);
+        Ok(Self { service, credential, trust, shutdown: Shutdown::new(), certificate, rpc, operations })
     }
 
-    /// Serves until SIGTERM or SIGINT, then drains `shutdown`.
+    /// The way to another service, at the URLs of its setting (`--auth-url` and so on).
     ///
     /// # Errors
-    /// INTERNAL when the server breaks.
-    pub async fn serve(self, served: Served, shutdown: Shutdown) -> Result<(), Error> {
-        let Served { name, services, routes, check } = served;
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn channel(&self, to: Service, urls: &str) -> Result<RpcChannel> {
+        self.credential.channel(to, urls)
+    }
+
+    /// By what the server of a service that is not auth knows its callers; kept up to date by `auth`.
+    pub fn server_auth(
+        &self,
+        auth: &AuthServiceClient<RpcChannel>,
+        rules: TokenRules,
+        clock: Arc<dyn Clock>,
+    ) -> ServerAuth {
+        let verifier = Arc::new(Verifier::new(rules, clock));
+        keys::follow(auth, &verifier, &self.shutdown);
+        ServerAuth { verifier, trust: self.trust.clone() }
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains.
+    ///
+    /// # Errors
+    /// INTERNAL when the server breaks, or a task that the service is nothing without.
+    pub async fn serve(self, served: Served) -> Result<()> {
+        let Served { services, routes, check } = served;
+        let shutdown = self.shutdown;
         shutdown.cancel_on_signal();
         let address = self.rpc.local_addr().map_err(Error::internal)?;
         let health = HealthReporter::new(services).await;
@@ -67,9 +111,12 @@ impl Sockets {
             tracing::info!(address = ?listener.local_addr().ok(), "figures are at /metrics");
             shutdown.spawn(Operations { metrics, ready: health.serving() }.serve(listener, shutdown.clone()));
         }
-        tracing::info!(%address, "{name} is ready");
-        let serve = shutdown.until_end_of(serve(self.rpc, routes, shutdown.token.clone(), health));
-        let (served, _) = tokio::join!(serve, shutdown.drained(DRAIN_MAX));
-        served
+        if let Some(certificate) = self.certificate.clone() {
+            shutdown.spawn(certificate.follow(shutdown.token.clone()));
+        }
+        tracing::info!(%address, encrypted = self.certificate.is_some(), "{} is ready", self.service);
+        let serve = serve(self.rpc, self.certificate, routes, shutdown.token.clone(), health);
+        let (served, _) = tokio::join!(shutdown.until_end_of(serve), shutdown.drained(DRAIN_MAX));
+        shutdown.outcome().and(served)
     }
 }

@@ -1,6 +1,6 @@
 //! Calls over the network: to whichever address is up, within their deadline, a second time only where that is harmless.
 
-use http::{HeaderMap, Request, Response, Uri, uri::Scheme};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use messenger_core::ErrorKind;
 use tokio::time::timeout;
@@ -67,7 +67,7 @@ async fn try_send(
     mut request: Request<Body>,
 ) -> Result<Result<Response<Body>, Request<Body>>, Status> {
     let mut uri = std::mem::take(request.uri_mut()).into_parts();
-    (uri.scheme, uri.authority) = (Some(Scheme::HTTP), Some(chosen.authority.clone()));
+    (uri.scheme, uri.authority) = (Some(chosen.scheme.clone()), Some(chosen.authority.clone()));
     *request.uri_mut() = Uri::from_parts(uri).expect("with a path, scheme and authority are complete");
     match chosen.sender.try_send_request(request).await {
         Ok(response) => Ok(Ok(response.map(Body::new))),

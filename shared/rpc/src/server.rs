@@ -1,18 +1,16 @@
 //! Generated servers on a socket.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use messenger_core::{Error, ErrorKind};
+use messenger_core::Error;
+use messenger_tls::Mutual;
 use tokio::{net::TcpListener, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
-use crate::HealthReporter;
+use crate::{HealthReporter, accept::Incoming};
 
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// An access token has at most 8 KiB.
@@ -21,39 +19,26 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Listens on an address; `setting` names it for the operator.
-///
-/// # Errors
-/// VALIDATION_FAILED with one line that names the setting, when the address cannot be used.
-pub async fn listen(setting: &str, address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|cause| {
-        let line = format!("{setting}: {address} cannot be listened on: {cause}");
-        Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-    })
-}
-
-/// Serves `routes` until `shutdown`, and health and reflection beside them without a credential. Then accepts nothing
-/// new, reports not serving, and gives open calls 5 s to end.
+/// Serves `routes` until `shutdown`, encrypted if there is a certificate, and health and reflection beside them without
+/// a credential. Then accepts nothing new, reports not serving, and gives open calls 5 s to end.
 ///
 /// # Errors
 /// INTERNAL when the server breaks.
 pub async fn serve(
     listener: TcpListener,
+    certificate: Option<Mutual>,
     routes: Routes,
     shutdown: CancellationToken,
     health: HealthReporter,
 ) -> Result<(), Error> {
     let routes = with_public_services(routes, &health)?;
+    let incoming = Incoming::new(listener, certificate);
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .serve_with_incoming_shutdown(
-            routes,
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            shutdown.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(routes, incoming, shutdown.clone().cancelled_owned());
     let drained = async {
         shutdown.cancelled().await;
         health.set_serving(false).await;

@@ -16,7 +16,7 @@ use messenger_proto::{
     event::v1::ConversationChanged,
     message::v1::{AppendChangesRequest, AppendChangesResponse, message_service_client::MessageServiceClient},
 };
-use messenger_rpc::{RpcChannel, ServiceCredential, to_status};
+use messenger_rpc::{RpcChannel, Service, to_status};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, service::Routes};
 use tonic_prost::ProstCodec;
@@ -39,7 +39,7 @@ where
             Ok::<_, Infallible>(tonic::server::Grpc::new(codec).unary(service, request).await)
         }
     };
-    let (channel, slot) = RpcChannel::in_process(ServiceCredential::random().expect("randomness"));
+    let (channel, slot) = RpcChannel::in_process(Service::Conversation);
     slot.fill(Routes::from(axum::Router::new().route_service(path, tower::service_fn(method))));
     channel
 }

@@ -10,7 +10,7 @@ use messenger_proto::{
     conversation::v1::{self as proto, conversation_service_client::ConversationServiceClient},
     event::v1::{Participant, Role},
 };
-use messenger_rpc::{RpcChannel, ServerAuth, ServiceCredential, from_status, request_as};
+use messenger_rpc::{RpcChannel, ServerAuth, Service, Trust, from_status, request_as};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -42,10 +42,9 @@ impl Process {
         let peers = Peers { auth: auth(NOBODY), message: wire.client() };
         let clock = Arc::new(SystemClock);
         let service = Arc::new(build(open(location).await, peers, clock.clone()));
-        let credential = ServiceCredential::random().expect("randomness");
-        let (channel, slot) = RpcChannel::in_process(credential.clone());
+        let (channel, slot) = RpcChannel::in_process(Service::Gateway);
         let verifier = Arc::new(Verifier::new(TokenRules::default(), clock));
-        slot.fill(service.routes(ServerAuth { verifier, credential }));
+        slot.fill(service.routes(ServerAuth { verifier, trust: Trust::certificates() }));
         Self { client: ConversationServiceClient::new(channel), service, wire }
     }
 

@@ -10,7 +10,7 @@ use messenger_proto::{
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::{Draft, SendMessageRequest, draft::Target, message_service_client::MessageServiceClient},
 };
-use messenger_rpc::{RpcChannel, ServerAuth, ServiceCredential, request_as};
+use messenger_rpc::{RpcChannel, ServerAuth, Service, Trust, request_as};
 use messenger_telemetry::Shutdown;
 use tonic::Status;
 
@@ -30,10 +30,10 @@ pub struct Trio {
 impl Trio {
     pub async fn start(location: &Location) -> Self {
         let (clock, shutdown) = (Arc::new(SystemClock), Shutdown::new());
-        let credential = ServiceCredential::random().expect("randomness");
-        let (auth_channel, auth_slot) = RpcChannel::in_process(credential.clone());
-        let (conversation_channel, conversation_slot) = RpcChannel::in_process(credential.clone());
-        let (message_channel, message_slot) = RpcChannel::in_process(credential.clone());
+        let (auth_channel, auth_slot) = RpcChannel::in_process(Service::Gateway);
+        let (conversation_channel, conversation_slot) = RpcChannel::in_process(Service::Gateway);
+        let (message_channel, message_slot) = RpcChannel::in_process(Service::Gateway);
+        let of_conversation = message_channel.shown_by(Service::Conversation);
         let auth = AuthServiceClient::new(auth_channel);
         let client = ConversationServiceClient::new(conversation_channel);
         let message = MessageServiceClient::new(message_channel);
@@ -42,8 +42,8 @@ impl Trio {
         let built = messenger_auth::build(&messenger_auth::TokenConfig::default(), store, clock.clone()).await;
         let users = built.expect("auth starts");
         users.start(&shutdown);
-        let server_auth = ServerAuth { verifier: users.verifier(), credential: credential.clone() };
-        auth_slot.fill(users.routes(credential, &shutdown));
+        let server_auth = ServerAuth { verifier: users.verifier(), trust: Trust::certificates() };
+        auth_slot.fill(users.routes(Trust::certificates(), &shutdown));
 
         let store = messenger_message::open_store(location).await.expect("opens");
         let (bus, peers) = (Arc::new(LocalBus::new()), messenger_message::Peers { conversation: client.clone() });
@@ -51,7 +51,8 @@ impl Trio {
         message_slot.fill(built.expect("message starts").routes(server_auth.clone()));
 
         let store = messenger_conversation::open_store(location).await.expect("opens");
-        let peers = messenger_conversation::Peers { auth: auth.clone(), message: message.clone() };
+        let peers =
+            messenger_conversation::Peers { auth: auth.clone(), message: MessageServiceClient::new(of_conversation) };
         let service = Arc::new(messenger_conversation::build(store, peers, clock));
         service.start(&shutdown);
         conversation_slot.fill(service.routes(server_auth));

@@ -1,7 +1,15 @@
 //! Message processes of one journal, and what clients do with them.
 
-use std::{env, path::PathBuf, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    env,
+    path::PathBuf,
+    str::FromStr as _,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures_util::future::BoxFuture;
 use messenger_core::{Clock, ConversationId, Id, MessageId, SystemClock, UserId};
 use messenger_db::{Location, StoreArgs};
 use messenger_identity::{TokenRules, Verifier};
@@ -18,7 +26,7 @@ use messenger_proto::{
         message_service_client::MessageServiceClient,
     },
 };
-use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, ServiceCredential, request_as};
+use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, Service, ServiceCredential, request_as};
 use messenger_telemetry::Shutdown;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
@@ -28,10 +36,31 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, service::Routes};
+use tonic::{Status, Streaming, body::Body, service::Routes};
+use tower::Service as _;
 use uuid::Uuid;
 
-pub type Client = MessageServiceClient<RpcChannel>;
+pub type Client = MessageServiceClient<Callers>;
+
+/// Changes come from conversation, everything else from a gateway.
+#[derive(Clone)]
+pub struct Callers(RpcChannel);
+
+impl tower::Service<http::Request<Body>> for Callers {
+    type Response = http::Response<Body>;
+    type Error = Status;
+    type Future = BoxFuture<'static, Result<Self::Response, Status>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let is_change = request.uri().path().ends_with("/AppendChanges");
+        let caller = if is_change { Service::Conversation } else { Service::Gateway };
+        self.0.shown_by(caller).call(request)
+    }
+}
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -72,7 +101,7 @@ impl World {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, credential: ServiceCredential::random().expect("random") }
+        Self { place, credential: ServiceCredential::random(Service::Gateway).expect("random") }
     }
 
     pub fn database_url(&self) -> String {
@@ -105,35 +134,49 @@ impl World {
     }
 
     pub async fn process_on(&self, bus: BusLocation) -> Process {
-        let (conversation, _) = RpcChannel::in_process(self.credential.clone());
+        self.process_at(bus, Arc::new(SystemClock)).await
+    }
+
+    pub async fn process_at(&self, bus: BusLocation, clock: Arc<dyn Clock>) -> Process {
+        let (conversation, _) = RpcChannel::in_process(Service::Message);
         let shutdown = Shutdown::new();
-        let messages = self.messages(bus, conversation, &shutdown).await;
+        let messages = self.messages_at(bus, conversation, clock, &shutdown).await;
         let verifier = Arc::new(Verifier::new(TokenRules::default(), Arc::new(SystemClock)));
-        let routes = messages.routes(ServerAuth { verifier, credential: self.credential.clone() });
+        let routes = messages.routes(ServerAuth { verifier, trust: self.credential.trust() });
         self.serve(routes, shutdown).await
     }
 
     pub async fn messages(&self, bus: BusLocation, conversation: RpcChannel, shutdown: &Shutdown) -> Messages {
+        self.messages_at(bus, conversation, Arc::new(SystemClock), shutdown).await
+    }
+
+    async fn messages_at(
+        &self,
+        bus: BusLocation,
+        conversation: RpcChannel,
+        clock: Arc<dyn Clock>,
+        shutdown: &Shutdown,
+    ) -> Messages {
         let store = open_store(&self.location()).await.expect("a store");
         let bus = open_bus(&bus, &*store).await.expect("a bus");
         let peers = Peers { conversation: ConversationServiceClient::new(conversation) };
-        build(store, bus, peers, Arc::new(SystemClock), shutdown).await.expect("the service")
+        build(store, bus, peers, clock, shutdown).await.expect("the service")
     }
 
     pub async fn serve(&self, routes: Routes, shutdown: Shutdown) -> Process {
         match &self.place {
             Place::Folder(_) => {
-                let (channel, slot) = RpcChannel::in_process(self.credential.clone());
+                let (channel, slot) = RpcChannel::in_process(Service::Gateway);
                 slot.fill(routes);
-                Process { client: MessageServiceClient::new(channel), shutdown, url: None }
+                Process { client: MessageServiceClient::new(Callers(channel)), shutdown, url: None }
             }
             Place::Database(_) => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                 let url = format!("http://{}", listener.local_addr().expect("bound"));
                 let health = HealthReporter::new(&[]).await;
-                shutdown.spawn(messenger_rpc::serve(listener, routes, shutdown.token.clone(), health));
-                let channel = RpcChannel::remote(&url, self.credential.clone()).expect("a URL");
-                Process { client: MessageServiceClient::new(channel), shutdown, url: Some(url) }
+                shutdown.spawn(messenger_rpc::serve(listener, None, routes, shutdown.token.clone(), health));
+                let channel = RpcChannel::remote(Service::Message, &url, self.credential.clone()).expect("a URL");
+                Process { client: MessageServiceClient::new(Callers(channel)), shutdown, url: Some(url) }
             }
         }
     }

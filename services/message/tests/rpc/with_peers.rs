@@ -11,7 +11,7 @@ use messenger_proto::{
         draft_outcome::Outcome, message_service_client::MessageServiceClient,
     },
 };
-use messenger_rpc::{RpcChannel, ServerAuth, from_rpc_status, from_status, request_as};
+use messenger_rpc::{RpcChannel, ServerAuth, Service, from_rpc_status, from_status, request_as};
 use messenger_telemetry::Shutdown;
 use tonic::{Request, transport::Endpoint};
 
@@ -29,19 +29,19 @@ struct Services {
 async fn start(world: &World) -> Services {
     let shutdown = Shutdown::new();
     let clock = Arc::new(SystemClock);
-    let (channel, slot) = RpcChannel::in_process(world.credential.clone());
+    let (channel, slot) = RpcChannel::in_process(Service::Gateway);
     let store = messenger_auth::open_store(&world.location()).await.expect("a store");
     let auth = messenger_auth::build(&Default::default(), store, clock.clone()).await.expect("auth");
     auth.start(&shutdown);
     let peers = messenger_conversation::Peers {
-        auth: AuthServiceClient::new(channel.clone()),
-        message: MessageServiceClient::new(channel.clone()),
+        auth: AuthServiceClient::new(channel.shown_by(Service::Conversation)),
+        message: MessageServiceClient::new(channel.shown_by(Service::Conversation)),
     };
     let store = messenger_conversation::open_store(&world.location()).await.expect("a store");
     let conversation = messenger_conversation::build(store, peers, clock);
     conversation.start(&shutdown);
-    let messages = world.messages(BusLocation::Local, channel.clone(), &shutdown).await;
-    let server_auth = ServerAuth { verifier: auth.verifier(), credential: world.credential.clone() };
+    let messages = world.messages(BusLocation::Local, channel.shown_by(Service::Message), &shutdown).await;
+    let server_auth = ServerAuth { verifier: auth.verifier(), trust: world.credential.trust() };
     let routes = messenger_rpc::routes(server_auth, |routes| {
         auth.add_to(routes, &shutdown);
         conversation.add_to(routes);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use messenger_core::ErrorKind;
 use messenger_proto::auth::v1::{GetJwksRequest, auth_service_client::AuthServiceClient};
-use messenger_rpc::RpcChannel;
+use messenger_rpc::{RpcChannel, Service};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -17,12 +17,12 @@ use crate::{
 };
 
 fn client(urls: &[&str]) -> Client {
-    AuthServiceClient::new(RpcChannel::remote(&urls.join(", "), credential()).expect("URLs"))
+    AuthServiceClient::new(RpcChannel::remote(Service::Auth, &urls.join(", "), credential()).expect("URLs"))
 }
 
 /// Who answered: each server has a key of its own.
 async fn answered_by(client: &mut Client) -> String {
-    client.get_jwks(GetJwksRequest {}).await.expect("one of them is there").into_inner().jwks
+    client.get_jwks(GetJwksRequest::default()).await.expect("one of them is there").into_inner().jwks
 }
 
 /// Calls until so many have answered.
@@ -73,7 +73,8 @@ async fn a_name_stands_for_its_addresses() {
     let running = start(&Server::new()).await;
     let url = running.url.replace("127.0.0.1", "localhost");
     call(&mut client(&[&url]), ask("caller")).await.expect("localhost has this address, among others");
-    let nobody = client(&["http://messenger.invalid:1"]).get_jwks(GetJwksRequest {}).await.expect_err("no such name");
+    let nobody =
+        client(&["http://messenger.invalid:1"]).get_jwks(GetJwksRequest::default()).await.expect_err("no such name");
     assert_eq!(messenger_rpc::from_status(&nobody).kind(), ErrorKind::Unavailable);
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use messenger_core::ErrorKind;
 use messenger_proto::auth::v1::{WatchRevocationsRequest, auth_service_client::AuthServiceClient};
-use messenger_rpc::{RpcChannel, with_deadline};
+use messenger_rpc::{RpcChannel, Service, with_deadline};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, body::Body, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -78,14 +78,14 @@ async fn a_caller_that_leaves_does_not_end_the_work() {
 
 #[tokio::test]
 async fn an_empty_slot_is_unavailable() {
-    let (channel, _slot) = RpcChannel::in_process(credential());
+    let (channel, _slot) = RpcChannel::in_process(Service::Acting);
     assert_eq!(kind(&mut AuthServiceClient::new(channel), "caller").await, ErrorKind::Unavailable);
 }
 
 #[tokio::test]
 async fn urls_are_checked() {
     for url in ["", "localhost", "https://localhost:1", "http://", "ftp://x:1", "http://x:port", "http://x"] {
-        assert!(RpcChannel::remote(url, credential()).is_err(), "{url}");
+        assert!(RpcChannel::remote(Service::Auth, url, credential()).is_err(), "{url}");
     }
 }
 
@@ -133,7 +133,7 @@ async fn raw_call(channel: RpcChannel, path: &str, body: &str) -> Code {
 async fn garbage_and_unknown_methods() {
     let server = Server::new();
     let running = start(&server).await;
-    let channel = || RpcChannel::remote(&running.url, credential()).expect("a URL");
+    let channel = || RpcChannel::remote(Service::Auth, &running.url, credential()).expect("a URL");
     let get_user = "/messenger.auth.v1.AuthService/GetUser";
     assert_eq!(raw_call(channel(), get_user, "\x0f\x0f\x0f").await, Code::InvalidArgument);
     assert_eq!(raw_call(channel(), "/messenger.auth.v1.AuthService/Nothing", "").await, Code::Unimplemented);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use messenger_core::{Clock as _, ErrorKind, SessionId, SystemClock, UserId};
 use messenger_identity::{AccessClaims, Identity, TokenRules};
-use messenger_proto::auth::v1::{GetUserRequest, auth_service_client::AuthServiceClient};
-use messenger_rpc::{Caller, from_status, request_as};
+use messenger_proto::auth::v1::{GetJwksRequest, GetUserRequest, auth_service_client::AuthServiceClient};
+use messenger_rpc::{Caller, Service, from_status, request_as};
 use tonic::{Request, transport::Channel};
 
 use crate::{
@@ -16,9 +16,8 @@ use crate::{
 #[tokio::test]
 async fn a_service_acts_for_itself_or_for_a_user() {
     in_both_shapes(async |_, mut client| {
-        let itself = format!("{:?}", Caller::Service { on_behalf_of: None });
+        let itself = format!("{:?}", Caller::Service { service: Service::Acting, on_behalf_of: None });
         assert_eq!(call(&mut client, ask("caller")).await.expect("a service"), itself);
-        assert_eq!(call(&mut client, ask("service")).await.expect("a service"), "");
         let nobody = call(&mut client, ask("user")).await.expect_err("for no user");
         assert_eq!(nobody.kind(), ErrorKind::Unauthenticated);
         let user = UserId::new(SystemClock.now());
@@ -27,7 +26,7 @@ async fn a_service_acts_for_itself_or_for_a_user() {
     .await;
 }
 
-fn token(server: &Server, user_id: UserId) -> String {
+pub fn token(server: &Server, user_id: UserId) -> String {
     let now = SystemClock.now();
     let expires_at = now.plus(Duration::from_secs(60));
     let identity = Identity { user_id, session_id: SessionId::new(now), issued_at: now, expires_at };
@@ -58,8 +57,10 @@ async fn an_end_user_calls_by_its_token() {
         let credential = format!("{scheme} {}", token(&server, user));
         let answer = call_with(&channel, "user", &[("authorization", &credential)]).await;
         assert_eq!(answer, Ok(user.to_string()));
-        let answer = call_with(&channel, "service", &[("authorization", &credential)]).await;
-        assert_eq!(answer, Err(ErrorKind::Forbidden));
+        let mut keys = Request::new(GetJwksRequest::default());
+        keys.metadata_mut().insert("authorization", credential.parse().expect("ASCII"));
+        let refused = AuthServiceClient::new(channel.clone()).get_jwks(keys).await.expect_err("for services only");
+        assert_eq!(from_status(&refused).kind(), ErrorKind::Forbidden);
     }
 }
 

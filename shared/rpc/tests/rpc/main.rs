@@ -3,7 +3,12 @@
 mod balance;
 mod calls;
 mod credentials;
+mod encrypted;
+mod floods;
 mod follow;
+mod hostile;
+mod neighbour;
 mod server;
 mod shapes;
 mod traces;
+mod wire;

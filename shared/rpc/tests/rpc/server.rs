@@ -6,7 +6,7 @@ use futures_util::{Stream, StreamExt as _};
 use messenger_core::{Error, ErrorKind, SystemClock};
 use messenger_identity::{Signer, TokenRules, Verifier, jwks};
 use messenger_proto::auth::v1::{self as proto, auth_service_server::AuthService};
-use messenger_rpc::{Caller, ServerAuth, ServiceCredential, to_status};
+use messenger_rpc::{Caller, ServerAuth, Service, ServiceCredential, to_status};
 use opentelemetry::trace::TraceContextExt as _;
 use tokio::sync::{Notify, watch};
 use tokio_stream::wrappers::WatchStream;
@@ -42,14 +42,16 @@ impl Server {
     pub fn auth(&self) -> ServerAuth {
         let verifier = Verifier::new(TokenRules::default(), Arc::new(SystemClock));
         verifier.set_keys(&jwks(&[self.0.signer.jwk()])).expect("a key");
-        ServerAuth { verifier: Arc::new(verifier), credential: credential() }
+        ServerAuth {
+            verifier: Arc::new(verifier),
+            trust: credential().trust().with_acting(&["acting".parse().expect("a name")]),
+        }
     }
 
     async fn act(&self, caller: Caller, action: &str) -> Result<String, Error> {
         match action {
             "caller" => Ok(format!("{caller:?}")),
             "user" => caller.user_id().map(|user| user.to_string()),
-            "service" => caller.require_service().map(|()| String::new()),
             "trace" => Ok(tracing::Span::current().context().span().span_context().trace_id().to_string()),
             "panic" => panic!("on purpose"),
             "invalid" => Err(Error::invalid("userId", "must be a UUID")),
@@ -67,7 +69,7 @@ impl Server {
 }
 
 pub fn credential() -> ServiceCredential {
-    ServiceCredential::new("0123456789abcdef0123456789abcdef").expect("long enough")
+    ServiceCredential::secret("0123456789abcdef0123456789abcdef", Service::Acting).expect("long enough")
 }
 
 type Revocations = Pin<Box<dyn Stream<Item = Result<proto::WatchRevocationsResponse, Status>> + Send>>;
@@ -92,7 +94,7 @@ macro_rules! auth_service {
                 &self,
                 _: Request<proto::GetJwksRequest>,
             ) -> Result<Response<proto::GetJwksResponse>, Status> {
-                Ok(Response::new(proto::GetJwksResponse { jwks: jwks(&[self.0.signer.jwk()]) }))
+                Ok(Response::new(proto::GetJwksResponse { jwks: jwks(&[self.0.signer.jwk()]), ..Default::default() }))
             }
 
             async fn watch_revocations(
@@ -132,4 +134,8 @@ auth_service! {
     batch_get_users: BatchGetUsersRequest -> BatchGetUsersResponse,
     search_users: SearchUsersRequest -> SearchUsersResponse,
     update_user: UpdateUserRequest -> UpdateUserResponse,
+    upsert_user: UpsertUserRequest -> UpsertUserResponse,
+    admit_user: AdmitUserRequest -> AdmitUserResponse,
+    deactivate_user: DeactivateUserRequest -> DeactivateUserResponse,
+    reactivate_user: ReactivateUserRequest -> ReactivateUserResponse,
 }

@@ -6,7 +6,7 @@ use messenger_proto::auth::v1::{
     auth_service_client::AuthServiceClient,
     auth_service_server::{AuthServiceServer, SERVICE_NAME},
 };
-use messenger_rpc::{HealthReporter, RpcChannel, from_status, routes, serve};
+use messenger_rpc::{HealthReporter, RpcChannel, Service, from_status, routes, serve};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::IntoRequest;
@@ -31,7 +31,7 @@ pub async fn start_at(server: &Server, address: &str) -> Running {
     let routes = routes(server.auth(), |builder| {
         builder.add_service(AuthServiceServer::new(server.clone()));
     });
-    let task = tokio::spawn(serve(listener, routes, shutdown.clone(), health.clone()));
+    let task = tokio::spawn(serve(listener, None, routes, shutdown.clone(), health.clone()));
     Running { url, health, shutdown, task }
 }
 
@@ -40,11 +40,11 @@ pub async fn start(server: &Server) -> Running {
 }
 
 pub fn remote(running: &Running) -> Client {
-    AuthServiceClient::new(RpcChannel::remote(&running.url, credential()).expect("a URL"))
+    AuthServiceClient::new(RpcChannel::remote(Service::Auth, &running.url, credential()).expect("a URL"))
 }
 
 pub fn in_process(server: &Server) -> Client {
-    let (channel, slot) = RpcChannel::in_process(credential());
+    let (channel, slot) = RpcChannel::in_process(Service::Acting);
     slot.fill(routes(server.auth(), |builder| {
         builder.add_service(AuthServiceServer::new(server.clone()));
     }));

@@ -1,0 +1,183 @@
+//! Connections to a server: bounded in number, encrypted where it has a certificate, and known by that of the caller.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures_util::Stream;
+use messenger_tls::{Mutual, Name, TlsAcceptor, name_of, server::TlsStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::{Instant, Sleep, sleep, sleep_until, timeout_at},
+};
+use tokio_util::{
+    either::Either,
+    task::{AbortOnDropHandle, TaskTracker},
+};
+use tonic::transport::server::Connected;
+
+/// Connections to one server: processes of ours have one each, others come by the dozen.
+const CONNECTIONS_MAX: usize = 1_024;
+/// From the accepted connection to the first bytes of HTTP/2, the handshake of TLS included.
+const BEGUN_WITHIN: Duration = Duration::from_secs(5);
+/// What every HTTP/2 connection begins with.
+const PREFACE_BYTES: usize = 24;
+/// Encrypted connections that wait to be served.
+const WAITING_MAX: usize = 16;
+/// When there are no file descriptors, for example.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// Who is at the other end of a connection, as far as the connection says it.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// By its certificate.
+    pub name: Option<Name>,
+}
+
+/// The connections of a listener, ready to be served.
+pub(crate) struct Incoming {
+    connections: mpsc::Receiver<Connection>,
+    _acceptor: AbortOnDropHandle<()>,
+}
+
+impl Incoming {
+    pub(crate) fn new(listener: TcpListener, encryption: Option<Mutual>) -> Self {
+        let (sender, connections) = mpsc::channel(WAITING_MAX);
+        let acceptor = tokio::spawn(accept(listener, encryption, sender));
+        Self { connections, _acceptor: AbortOnDropHandle::new(acceptor) }
+    }
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.connections.poll_recv(context).map(|connection| connection.map(Ok))
+    }
+}
+
+/// Until the server wants no more. Who comes when there are too many is turned away.
+async fn accept(listener: TcpListener, encryption: Option<Mutual>, ready: mpsc::Sender<Connection>) {
+    let (places, handshakes) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
+    loop {
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_AGAIN_AFTER).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        // Where the system refuses it, small answers wait a little.
+        let _ = stream.set_nodelay(true);
+        let (acceptor, ready) = (encryption.as_ref().map(Mutual::acceptor), ready.clone());
+        handshakes.spawn(async move {
+            if let Some(connection) = open(stream, address, acceptor, place).await {
+                // The server has ended: so does the connection.
+                let _ = ready.send(connection).await;
+            }
+        });
+    }
+}
+
+async fn open(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    place: OwnedSemaphorePermit,
+) -> Option<Connection> {
+    let until = Instant::now() + BEGUN_WITHIN;
+    let stream = match acceptor {
+        None => Either::Right(stream),
+        Some(acceptor) => match timeout_at(until, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Either::Left(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(peer.address = %address, %error, "a handshake failed");
+                return None;
+            }
+            Err(_) => return None,
+        },
+    };
+    let opening = Some(Opening { bytes_left: PREFACE_BYTES, until: Box::pin(sleep_until(until)) });
+    Some(Connection { stream, opening, _place: place })
+}
+
+/// One connection; it holds its place as long as it lasts.
+pub(crate) struct Connection {
+    stream: Either<Box<TlsStream<TcpStream>>, TcpStream>,
+    opening: Option<Opening>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Until the preface is there.
+struct Opening {
+    bytes_left: usize,
+    until: Pin<Box<Sleep>>,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        let certificate = match &self.stream {
+            Either::Left(stream) => stream.get_ref().1.peer_certificates().and_then(<[_]>::first),
+            Either::Right(_) => None,
+        };
+        Peer { name: certificate.and_then(name_of) }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(opening) = &mut self.opening else { return read };
+        if read.is_pending() {
+            ready!(opening.until.as_mut().poll(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        opening.bytes_left = opening.bytes_left.saturating_sub(buffer.filled().len() - before);
+        if opening.bytes_left == 0 {
+            self.opening = None;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

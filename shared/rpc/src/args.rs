@@ -1,0 +1,218 @@
+//! Settings of every process that calls services or serves calls.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use messenger_core::{Error, ErrorKind, Result};
+use messenger_tls::{Mutual, Name};
+use tokio::net::TcpListener;
+
+use crate::{RpcChannel, Service, ServiceCredential, Trust};
+
+/// By what services know each other, and what may go unencrypted.
+#[derive(Debug, Clone, Args)]
+pub struct ConnectArgs {
+    /// What services prove themselves by where nothing is encrypted, the same for all of them: at least 32 characters.
+    /// Gateways sign resumable sessions by it in any case.
+    #[arg(
+        long,
+        env = "MESSENGER_SERVICE_SECRET",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub service_secret: Secret,
+    /// Folder with this service's certificate as `messenger certs issue` makes it: ca.crt, tls.crt, tls.key. Calls
+    /// between services are encrypted then, and a service is known by its certificate instead of the secret.
+    #[arg(long, env = "MESSENGER_CERTIFICATES")]
+    pub certificates: Option<PathBuf>,
+    /// Listeners that other machines may reach without encryption, separated by commas.
+    #[arg(long, env = "MESSENGER_ALLOW_PLAINTEXT", value_delimiter = ',')]
+    pub allow_plaintext: Vec<Listener>,
+}
+
+/// Which callers a process serves.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// By what services know each other.
+    #[command(flatten)]
+    pub connect: ConnectArgs,
+    /// Services of yours that may act for users and follow what users receive, separated by commas: by the name in their
+    /// certificate, or by `x-service` beside the secret.
+    #[arg(long, env = "MESSENGER_ACTING_SERVICES", value_delimiter = ',')]
+    pub acting_services: Vec<Name>,
+    /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
+    #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// A place to listen at, as its flag names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Listener {
+    /// `--listen`.
+    Listen,
+    /// `--grpc-listen`.
+    GrpcListen,
+    /// `--metrics-listen`.
+    MetricsListen,
+}
+
+impl Listener {
+    const fn flag(self) -> &'static str {
+        match self {
+            Self::Listen => "listen",
+            Self::GrpcListen => "grpc-listen",
+            Self::MetricsListen => "metrics-listen",
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flag = self.flag();
+        write!(f, "--{flag} (MESSENGER_{})", flag.replace('-', "_").to_uppercase())
+    }
+}
+
+/// Whether a listener is encrypted; if not, by what it would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encrypted {
+    /// It is.
+    Yes,
+    /// It is not: what the operator may do about it.
+    No(&'static str),
+}
+
+impl ConnectArgs {
+    /// Listens on an address.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting, when the address cannot be used or could be reached from
+    /// other machines unencrypted without having been asked for.
+    pub async fn listen(&self, which: Listener, address: SocketAddr, encrypted: Encrypted) -> Result<TcpListener> {
+        if let Encrypted::No(remedy) = encrypted
+            && !address.ip().to_canonical().is_loopback()
+            && !self.allow_plaintext.contains(&which)
+        {
+            let flag = which.flag();
+            let line = format!(
+                "{which}: other machines could reach {address} without encryption. Either {remedy}, or allow it \
+                 with --allow-plaintext={flag} (MESSENGER_ALLOW_PLAINTEXT={flag})"
+            );
+            return Err(Error::new(ErrorKind::ValidationFailed, line));
+        }
+        TcpListener::bind(address).await.map_err(|cause| {
+            let line = format!("{which}: {address} cannot be listened on: {cause}");
+            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+        })
+    }
+
+    /// The certificate of this process, if it has one.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the file, when it cannot be used.
+    pub fn certificate(&self) -> Result<Option<Mutual>> {
+        self.certificates.as_deref().map(Mutual::open).transpose()
+    }
+
+    /// What this process proves itself by, as `service`.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting, when the certificate is of another service, or the secret
+    /// is missing or too short.
+    pub fn credential(&self, service: Service, certificate: Option<&Mutual>) -> Result<ServiceCredential> {
+        let Some(certificate) = certificate else {
+            return ServiceCredential::secret(self.service_secret.expose(), service).map_err(secret_refused);
+        };
+        let name = certificate.name();
+        if name.as_str() != service.name() {
+            let line =
+                format!("--certificates (MESSENGER_CERTIFICATES): the certificate is of {name}, not of {service}");
+            return Err(Error::new(ErrorKind::ValidationFailed, line));
+        }
+        Ok(ServiceCredential::certificate(certificate.clone()))
+    }
+}
+
+/// For the operator.
+pub(crate) fn secret_refused(cause: Error) -> Error {
+    let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
+    Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+}
+
+impl ServiceCredential {
+    /// The way to a service at the URLs of a setting.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting.
+    pub fn channel(&self, to: Service, urls: &str) -> Result<RpcChannel> {
+        RpcChannel::remote(to, urls, self.clone()).map_err(|cause| {
+            let scheme = if self.encryption().is_some() { "https" } else { "http" };
+            let line = format!(
+                "--{to}-url (MESSENGER_{}_URL) must be of the form {scheme}://host:port, or several separated by commas",
+                to.name().to_uppercase()
+            );
+            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+        })
+    }
+}
+
+impl ServeArgs {
+    /// Whom this process believes that has this credential.
+    #[must_use]
+    pub fn trust(&self, credential: &ServiceCredential) -> Trust {
+        credential.trust().with_acting(&self.acting_services)
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for ConnectArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "service-secret = {:?}", self.service_secret)?;
+        let certificates = self.certificates.as_ref().map_or("(not set)".into(), |folder| folder.to_string_lossy());
+        writeln!(f, "certificates = {certificates}")?;
+        let allowed: Vec<&str> = self.allow_plaintext.iter().map(|listener| listener.flag()).collect();
+        writeln!(f, "allow-plaintext = {}", allowed.join(","))
+    }
+}
+
+/// The settings in force, secrets hidden.
+impl fmt::Display for ServeArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.connect)?;
+        let acting: Vec<&str> = self.acting_services.iter().map(Name::as_str).collect();
+        writeln!(f, "acting-services = {}", acting.join(","))?;
+        let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
+        writeln!(f, "metrics-listen = {metrics_listen}")
+    }
+}
+
+/// A setting that is never shown.
+#[derive(Clone, Default)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself; empty when it is not set.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_set() { "(hidden)" } else { "(not set)" })
+    }
+}
