@@ -30,14 +30,15 @@ ADDRESSES = {part: f"127.0.0.1:{listen}" for part, (listen, _) in PORTS.items()}
 BALANCER = free_port()
 
 
-def here(text, part):
+def here(text, part, mounts):
     """A setting of a container as it is on this machine."""
     listen, metrics = PORTS[part]
-    messages = ",".join("http://" + ADDRESSES[name] for name in ("message-a", "message-b"))
+    messages = ",".join("https://" + ADDRESSES[name] for name in ("message-a", "message-b"))
     for there, local in [
-        ("http://message:50050", messages),
-        ("http://auth:50050", "http://" + ADDRESSES["auth"]),
-        ("http://conversation:50050", "http://" + ADDRESSES["conversation"]),
+        *mounts,
+        ("https://message:50050", messages),
+        ("https://auth:50050", "https://" + ADDRESSES["auth"]),
+        ("https://conversation:50050", "https://" + ADDRESSES["conversation"]),
         ("0.0.0.0:50050", f"127.0.0.1:{listen}"),
         ("0.0.0.0:8080", f"127.0.0.1:{listen}"),
         ("0.0.0.0:9090", f"127.0.0.1:{metrics}"),
@@ -50,7 +51,9 @@ def here(text, part):
 
 
 def start(part, service):
-    environment = {name: here(str(value), part) for name, value in service["environment"].items()}
+    mounts = [volume.split(":")[1::-1] for volume in service["volumes"]]
+    mounts = [(there, local.replace("./deploy/secrets", SECRETS)) for there, local in mounts]
+    environment = {name: here(str(value), part, mounts) for name, value in service["environment"].items()}
     environment["PATH"] = f"{BINARIES}:{os.environ['PATH']}"
     log = open(os.path.join(NGINX, part + ".log"), "w")
     return subprocess.Popen(["deploy/entrypoint.sh", *service["command"]], env=environment, stdout=log, stderr=log)
