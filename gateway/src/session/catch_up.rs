@@ -30,7 +30,8 @@ pub(super) struct CatchUp {
 enum State {
     /// It is live, or the hub made something else of it that is not seen yet.
     Live,
-    Replaying(Replay),
+    /// Boxed, for few connections replay.
+    Replaying(Box<Replay>),
     /// What was missed cannot be had: live as soon as the feed carries the user.
     AtHead,
 }
@@ -38,8 +39,8 @@ enum State {
 impl CatchUp {
     /// Of a connection that goes on after a cursor; `page` is the first.
     pub(super) fn resume(hub: &Arc<Hub>, connection: &Arc<Connection>, cursor: Cursor, page: ReplayResponse) -> Self {
-        let replay = State::Replaying(Replay::resume(cursor, page));
-        Self::new(hub, connection, cursor.position, replay)
+        let replay = Box::new(Replay::resume(cursor, page));
+        Self::new(hub, connection, cursor.position, State::Replaying(replay))
     }
 
     /// Of a connection that is live from now on; none while the feed does not carry the user: it gets attention then.
@@ -70,14 +71,14 @@ impl CatchUp {
         let Some(sent) = self.hub.step_back(&self.connection) else {
             return Err(Error::new(ErrorKind::Unavailable, "the feed is being restored, try again"));
         };
-        let was_sent = self.begun..=sent;
-        self.state =
-            State::Replaying(if Some(cursor.journal) == self.hub.journal() && was_sent.contains(&cursor.position) {
-                Replay::asked_in_vain(Cursor { position: sent, ..cursor }, request)
-            } else {
-                let begun = std::mem::replace(&mut self.begun, cursor.position);
-                Replay::asked(cursor, (begun, sent), request)
-            });
+        let is_same_journal = self.hub.journal() == Some(cursor.journal);
+        let replay = if is_same_journal && (self.begun..=sent).contains(&cursor.position) {
+            Replay::asked_in_vain(Cursor { position: sent, ..cursor }, request)
+        } else {
+            let begun = std::mem::replace(&mut self.begun, cursor.position);
+            Replay::asked(cursor, (begun, sent), request)
+        };
+        self.state = State::Replaying(Box::new(replay));
         self.advance();
         Ok(())
     }
@@ -88,7 +89,7 @@ impl CatchUp {
             match self.hub.progress(&self.connection) {
                 Some(Progress::Behind(reached)) => {
                     if let Some(cursor) = self.hub.cursor(reached) {
-                        self.state = State::Replaying(Replay::heal(cursor));
+                        self.state = State::Replaying(Box::new(Replay::heal(cursor)));
                     }
                 }
                 Some(Progress::Lost) => self.state = State::AtHead,

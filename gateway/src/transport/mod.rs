@@ -169,9 +169,6 @@ impl<P: Protocol> Connection<P> {
 
     async fn write(&mut self) -> Result<(), End> {
         let Some(outbound) = self.session.as_ref().map(Session::outbound) else { return Ok(()) };
-        for _ in 0..std::env::var("YIELDS").map_or(0, |n| n.parse().unwrap_or(0)) {
-            tokio::task::yield_now().await;
-        }
         let frames = outbound.take(self.link.room());
         tokio::select! {
             biased;
