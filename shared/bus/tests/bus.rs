@@ -1,5 +1,10 @@
 //! One contract for all buses, and what the ones between processes do when their connection is cut.
 
+#[path = "bus/guarded.rs"]
+mod guarded;
+#[path = "bus/server.rs"]
+mod server;
+
 use std::{env, str::FromStr as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -231,11 +236,9 @@ async fn postgres_connects_processes() {
 }
 
 /// It publishes where the processes of a journal listen, but cannot read their store.
-#[tokio::test]
-async fn a_forger_is_not_heard() {
-    let (url, journal, cancel) = (variable("MESSENGER_TEST_REDIS_URL"), journal(), CancellationToken::new());
-    let forger: Bus = Arc::new(RedisBus::new(&url, journal, BusKey::new(&[8; 32])).expect("a Redis URL"));
-    let (honest, bus) = (redis(&url, journal), redis(&url, journal));
+async fn forger_is_not_heard(carries: Carries, open: impl Fn(BusKey) -> Bus) {
+    let cancel = CancellationToken::new();
+    let (forger, honest, bus) = (open(BusKey::new(&[8; 32])), open(key()), open(key()));
     let mut receiver = run(&bus, &cancel).await;
     let mut at_forger = run(&forger, &cancel).await;
     run(&honest, &cancel).await;
@@ -246,9 +249,24 @@ async fn a_forger_is_not_heard() {
         honest.publish(entries(n, n + 1, "true"));
     }
     for n in 0..10 {
-        expect_entries(&mut receiver, (n, n + 1, Some("true"))).await;
+        expect_entries(&mut receiver, (n, n + 1, (carries == Carries::Batches).then_some("true"))).await;
     }
     cancel.cancel();
+}
+
+#[tokio::test]
+async fn row_88_redis_does_not_hear_a_forger() {
+    let (url, journal) = (variable("MESSENGER_TEST_REDIS_URL"), journal());
+    let open = |key| -> Bus { Arc::new(RedisBus::new(&url, journal, key).expect("a Redis URL")) };
+    forger_is_not_heard(Carries::Batches, open).await;
+}
+
+#[tokio::test]
+async fn postgres_does_not_hear_a_forger() {
+    let options = PgConnectOptions::from_str(&variable("MESSENGER_TEST_POSTGRES_URL")).expect("a PostgreSQL URL");
+    let journal = journal();
+    let open = |key| -> Bus { Arc::new(PostgresBus::new(options.clone(), journal, key)) };
+    forger_is_not_heard(Carries::Positions, open).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,65 @@
+//! A Redis of a test's own, set up as an operator may have it.
+
+use std::{path::Path, process::Stdio};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    net::TcpListener,
+    process::{Child, ChildStdout, Command},
+};
+
+/// Ends with the test.
+pub struct Server {
+    pub port: u16,
+    pub folder: TempDir,
+    _process: Child,
+    _log: Lines<BufReader<ChildStdout>>,
+}
+
+impl Server {
+    /// Answers when it is ready. `options` are lines of its configuration, given a port and its folder.
+    pub async fn start(options: impl Fn(u16, &Path) -> String) -> Self {
+        loop {
+            let folder = TempDir::new().expect("a folder");
+            let port = free_port().await;
+            let file = folder.path().join("redis.conf");
+            let common = format!("bind 127.0.0.1\nsave \"\"\ndir {}\n", folder.path().display());
+            std::fs::write(&file, common + &options(port, folder.path())).expect("written");
+            let mut process = Command::new("redis-server")
+                .arg(&file)
+                .stdout(Stdio::piped())
+                .kill_on_drop(true)
+                .spawn()
+                .expect("redis-server is installed");
+            let mut log = BufReader::new(process.stdout.take().expect("piped")).lines();
+            // It ends when somebody was faster to take the port.
+            while let Some(line) = log.next_line().await.expect("reads") {
+                if line.contains("Ready to accept connections") {
+                    return Self { port, folder, _process: process, _log: log };
+                }
+            }
+        }
+    }
+}
+
+pub async fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Writes `authority.pem`, and of a server on this machine `server.pem` and `server.key`.
+pub fn write_certificates(folder: &Path) {
+    let mut params = CertificateParams::new([]).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, "a test's authority");
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
+    let key = KeyPair::generate().expect("a key");
+    let names = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name");
+    let certificate = names.signed_by(&key, &authority).expect("signed");
+    let write = |name, text: String| std::fs::write(folder.join(name), text).expect("written");
+    write("authority.pem", authority.pem());
+    write("server.pem", certificate.pem());
+    write("server.key", key.serialize_pem());
+}
