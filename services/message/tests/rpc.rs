@@ -95,4 +95,9 @@ macro_rules! between_processes {
     };
 }
 
-between_processes!(one_order_under_concurrent_writers, rights_reach_the_other_process);
+between_processes!(
+    one_order_under_concurrent_writers,
+    rights_reach_the_other_process,
+    clocks_that_differ_change_no_order,
+    junk_on_the_bus_changes_nothing,
+);

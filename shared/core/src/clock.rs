@@ -37,6 +37,11 @@ impl ManualClock {
         Self(AtomicI64::new(now.as_micros()))
     }
 
+    /// Shows another time, an earlier one too.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.as_micros(), Ordering::Relaxed);
+    }
+
     /// Moves on.
     pub fn advance(&self, duration: Duration) {
         self.0.store(self.now().plus(duration).as_micros(), Ordering::Relaxed);

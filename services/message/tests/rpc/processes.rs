@@ -1,10 +1,13 @@
 //! Several message processes on one journal.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
-use messenger_core::UserId;
+use messenger_core::{Clock as _, ManualClock, SystemClock, Timestamp, UserId};
 use messenger_message::BusLocation;
+use redis::Client as RedisClient;
+use sqlx::{Connection as _, PgConnection};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::support::{Group, Listener, World, message_of, new_id};
 
@@ -65,4 +68,95 @@ pub async fn rights_reach_the_other_process(world: &World, bus: BusLocation) {
     assert_eq!(listener.message().await.content, "with him");
     assert!(message_of(listener.entry().await).is_none(), "the removal");
     assert!(message_of(listener.entry().await).is_none(), "and added again");
+}
+
+/// One clock is minutes behind, then ahead, then back again.
+pub async fn clocks_that_differ_change_no_order(world: &World, bus: BusLocation) {
+    let now = SystemClock.now();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let early = Timestamp::from_micros(now.as_micros() - minutes(7).as_micros() as i64);
+    let (steady, jumping) = (Arc::new(ManualClock::new(now)), Arc::new(ManualClock::new(early)));
+    let mut one = world.process_at(bus.clone(), steady.clone()).await;
+    let mut other = world.process_at(bus, jumping.clone()).await;
+    let ann: UserId = new_id();
+    let group = Group::create(&mut one.client, &[ann]).await;
+    let mut listeners = [Listener::of(&mut one.client, &[ann]).await, Listener::of(&mut other.client, &[ann]).await];
+    let mut sent = Vec::new();
+    for time in [early, now.plus(minutes(5)), early, now] {
+        jumping.set(time);
+        for _ in 0..3 {
+            steady.advance(Duration::from_millis(10));
+            sent.push(group.send(&mut one.client, ann, "steady").await);
+            sent.push(group.send(&mut other.client, ann, "jumping").await);
+        }
+    }
+    let created = |message: &messenger_proto::event::v1::Message| {
+        let created_at = message.created_at.as_ref().expect("a time");
+        (created_at.seconds, created_at.nanos)
+    };
+    assert!(sent.windows(2).all(|two| created(&two[0]) <= created(&two[1])), "{sent:?}");
+    assert_eq!(created(sent.last().expect("sent")).0, now.plus(minutes(5)).to_parts().0, "it waits to be overtaken");
+    for listener in &mut listeners {
+        for (n, message) in sent.iter().enumerate() {
+            assert_eq!((&listener.message().await, message.seq), (message, n as i64 + 1));
+        }
+    }
+}
+
+const JUNK_PUBLICATIONS: usize = 100_000;
+/// Of about 1 KB each; half a hundred megabytes would be seen.
+const MEMORY_GROWTH_MAX: usize = 48 * 1024 * 1024;
+
+/// Somebody else publishes where this journal's processes listen.
+pub async fn junk_on_the_bus_changes_nothing(world: &World, bus: BusLocation) {
+    let (mut one, mut other) = (world.process_on(bus.clone()).await, world.process_on(bus.clone()).await);
+    let ann: UserId = new_id();
+    let group = Group::create(&mut one.client, &[ann]).await;
+    let mut listener = Listener::of(&mut other.client, &[ann]).await;
+    group.send(&mut one.client, ann, "before").await;
+    assert_eq!(listener.message().await.content, "before");
+    let before = resident_bytes();
+    let journal = Uuid::parse_str(&listener.journal).expect("a UUID");
+    match bus {
+        BusLocation::Redis(url) => flood_redis(&url, &format!("messenger:{journal}")).await,
+        BusLocation::Postgres(url) => flood_postgres(&url, &format!("messenger_{}", journal.simple())).await,
+        BusLocation::Local => {}
+    }
+    let sent = group.send(&mut one.client, ann, "after").await;
+    assert_eq!(listener.message().await, sent);
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < MEMORY_GROWTH_MAX, "{grown} bytes more");
+}
+
+/// Random, cut off, with a proof of zeros, and now and then large.
+async fn flood_redis(url: &str, feed: &str) {
+    let client = RedisClient::open(url).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("connects");
+    for chunk in 0..JUNK_PUBLICATIONS / 1_000 {
+        let mut pipeline = redis::pipe();
+        for n in 0..1_000_usize {
+            let bytes = match n {
+                0 => vec![1; 1024 * 1024],
+                n if n % 3 == 0 => vec![chunk as u8; n % 90],
+                n => [&[(n % 5) as u8][..], Uuid::new_v4().as_bytes(), &[0; 1_000]].concat(),
+            };
+            pipeline.cmd("PUBLISH").arg(feed).arg(bytes).ignore();
+        }
+        pipeline.exec_async(&mut connection).await.expect("published");
+    }
+}
+
+async fn flood_postgres(url: &str, feed: &str) {
+    let mut session = PgConnection::connect(url).await.expect("connects");
+    let junk = "SELECT pg_notify($1, CASE n % 3 WHEN 0 THEN 'no base64 ' || n ELSE lpad(n::text, 8, '0') || $2 END)
+                FROM generate_series(1, $3) AS n";
+    let query = sqlx::query(junk).bind(feed).bind("x".repeat(1_000)).bind(JUNK_PUBLICATIONS as i32);
+    query.execute(&mut session).await.expect("notified");
+}
+
+/// Of this test's process, which both message processes are in.
+fn resident_bytes() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("on Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a size");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
