@@ -5,10 +5,12 @@ pub mod api;
 pub mod client;
 pub mod cluster;
 pub mod database;
+pub mod identity_system;
 pub mod plan;
 pub mod process;
 
 pub use api::{Api, User};
 pub use client::{Event, TestClient, Wire};
 pub use cluster::Cluster;
+pub use identity_system::{IdentityKey, IdentitySystem};
 pub use plan::{Bus, Instance, Part, Settings, Shape, Size};

@@ -10,8 +10,10 @@ mod foreign;
 mod groups;
 mod identity;
 mod operations;
+mod other_systems;
 mod reading;
 mod resume;
+mod sessions;
 mod startup;
 mod traces;
 
@@ -38,6 +40,24 @@ macro_rules! on_every_shape {
     };
 }
 pub(crate) use on_every_shape;
+
+/// Makes tests of a scenario that starts its own cluster: on one process and on four, by a transport each.
+macro_rules! on_every_wire {
+    ($($scenario:ident),+ $(,)?) => { $(
+        mod $scenario {
+            use messenger_testkit::{Shape, Wire};
+            #[tokio::test]
+            async fn sqlite_plain() -> anyhow::Result<()> {
+                super::$scenario(Shape::StandaloneSqlite, Wire::Plain).await
+            }
+            #[tokio::test]
+            async fn split_socket_io() -> anyhow::Result<()> {
+                super::$scenario(Shape::SplitPostgres, Wire::SocketIo).await
+            }
+        }
+    )+ };
+}
+pub(crate) use on_every_wire;
 
 /// A running messenger and the transport a scenario uses.
 pub struct World {
