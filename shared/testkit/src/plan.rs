@@ -1,6 +1,10 @@
 //! Which processes form a messenger, and how each is started.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use uuid::Uuid;
@@ -110,12 +114,14 @@ pub struct Settings {
     pub auth: Vec<&'static str>,
     /// Variables, for all.
     pub environment: Vec<(&'static str, String)>,
+    /// Folder with a certificate for each service, as `messenger certs` makes them; separate processes use them.
+    pub certificates: Option<PathBuf>,
 }
 
 /// Without rate limits, so that a test goes as fast as it can.
 impl Default for Settings {
     fn default() -> Self {
-        Self { edge: vec!["--no-rate-limits"], auth: Vec::new(), environment: Vec::new() }
+        Self { edge: vec!["--no-rate-limits"], auth: Vec::new(), environment: Vec::new(), certificates: None }
     }
 }
 
@@ -149,10 +155,14 @@ impl Plan {
         let (auth, conversation, message) =
             (addresses(size.auth)?, addresses(size.conversation)?, addresses(size.message)?);
         let edges = addresses(size.gateway)?;
+        let scheme = if settings.certificates.is_some() { "https" } else { "http" };
         let secret = format!("--service-secret={}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let database = format!("--database-url={database_url}");
-        let (auth_url, conversation_url, message_url) =
-            (urls("auth", &auth), urls("conversation", &conversation), urls("message", &message));
+        let (auth_url, conversation_url, message_url) = (
+            urls("auth", &auth, scheme),
+            urls("conversation", &conversation, scheme),
+            urls("message", &message, scheme),
+        );
         let mut journal = vec![database.clone(), auth_url.clone(), conversation_url.clone()];
         journal.extend(match bus {
             Bus::Postgres => None,
@@ -171,6 +181,10 @@ impl Plan {
             for (number, address) in addresses.iter().enumerate() {
                 let mut arguments: Vec<String> = Vec::clone(&arguments);
                 arguments.extend([format!("--listen={address}"), secret.clone()]);
+                if let Some(folder) = &settings.certificates {
+                    let name = part.binary().trim_start_matches("messenger-");
+                    arguments.push(format!("--certificates={}", folder.join(name).display()));
+                }
                 let environment = settings.environment.clone();
                 launches.insert(part.nth(number), Launch { binary: part.binary(), arguments, environment });
             }
@@ -184,8 +198,8 @@ fn addresses(count: usize) -> anyhow::Result<Vec<SocketAddr>> {
     (0..count).map(|_| free_address()).collect()
 }
 
-fn urls(service: &str, addresses: &[SocketAddr]) -> String {
-    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+fn urls(service: &str, addresses: &[SocketAddr], scheme: &str) -> String {
+    let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
     format!("--{service}-url={}", urls.join(","))
 }
 
