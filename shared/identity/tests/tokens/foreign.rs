@@ -157,9 +157,13 @@ async fn a_key_verifies_only_its_own_algorithm() {
     // RS512 with an RSA key that is published for RS256, and a key that is published for what it is not.
     let header = json!({ "alg": "RS512", "typ": "JWT", "kid": "rsa" });
     assert!(setup.identify(&rsa.token_with(&header, &claims("ann"))).await.is_err());
-    for (name, value) in
-        [("alg", json!("HS256")), ("alg", json!("ES256")), ("use", json!("enc")), ("kty", json!("oct"))]
-    {
+    for (name, value) in [
+        ("alg", json!("RS512")),
+        ("alg", json!("HS256")),
+        ("alg", json!("ES256")),
+        ("use", json!("enc")),
+        ("kty", json!("oct")),
+    ] {
         let mut key = rsa.jwk();
         key[name] = value;
         setup.verifier.set_foreign(vec![issuer(ISSUER, &[key])]);
