@@ -106,7 +106,8 @@ fn encode(value: &Value) -> String {
 async fn each_kind_of_key_says_who_it_is() {
     let setup = Setup::new();
     for key in &setup.keys {
-        let identity = setup.identify(&key.token(&claims("ann"))).await.expect(key.algorithm());
+        let algorithm = key.algorithm();
+        let identity = setup.identify(&key.token(&claims("ann"))).await.expect(algorithm);
         assert_eq!(identity.user_id, foreign_user_id(ISSUER, "ann"));
         assert_eq!((identity.issued_at, identity.expires_at), (NOW, NOW.plus(Duration::from_secs(300))));
     }
