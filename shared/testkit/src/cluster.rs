@@ -129,6 +129,14 @@ impl Cluster {
         Ok(self.take(which.into())?.terminate().await?.code())
     }
 
+    /// Waits until one process has ended by itself: its exit code, and all it has printed.
+    ///
+    /// # Errors
+    /// When it does not run or does not end within 30 s.
+    pub async fn ended(&mut self, which: impl Into<Instance>) -> anyhow::Result<(Option<i32>, String)> {
+        self.take(which.into())?.ended().await
+    }
+
     fn take(&mut self, which: Instance) -> anyhow::Result<Process> {
         self.processes.get_mut(&which).and_then(|(_, process)| process.take()).context("not running")
     }

@@ -14,10 +14,12 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     process::{Child, Command},
     sync::watch,
+    task::JoinHandle,
 };
 use uuid::Uuid;
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
+const END_LIMIT: Duration = Duration::from_secs(30);
 
 /// How to start one process.
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ pub struct Launch {
 pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 /// Where cargo puts the binaries: the folder above the one of this test.
@@ -55,10 +58,10 @@ impl Process {
         let (seen, mut ready) = watch::channel(false);
         let seen = Arc::new(seen);
         if let Some(output) = process.child.stdout.take() {
-            process.watch(output, seen.clone());
+            process.readers.push(process.watch(output, seen.clone()));
         }
         if let Some(output) = process.child.stderr.take() {
-            process.watch(output, seen);
+            process.readers.push(process.watch(output, seen));
         }
         let outcome = tokio::select! {
             ready = tokio::time::timeout(READY_LIMIT, ready.wait_for(|ready| *ready)) => matches!(ready, Ok(Ok(_))),
@@ -81,10 +84,14 @@ impl Process {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        Ok(Self { child, log: Arc::default() })
+        Ok(Self { child, log: Arc::default(), readers: Vec::new() })
     }
 
-    fn watch(&self, output: impl AsyncRead + Unpin + Send + 'static, ready: Arc<watch::Sender<bool>>) {
+    fn watch(
+        &self,
+        output: impl AsyncRead + Unpin + Send + 'static,
+        ready: Arc<watch::Sender<bool>>,
+    ) -> JoinHandle<()> {
         let log = self.log.clone();
         tokio::spawn(async move {
             let mut lines = BufReader::new(output).lines();
@@ -98,7 +105,7 @@ impl Process {
                     ready.send_replace(true);
                 }
             }
-        });
+        })
     }
 
     /// What it has printed so far.
@@ -113,6 +120,29 @@ impl Process {
         self.child.id()
     }
 
+    /// Waits until it has ended by itself: its exit code, and all it has printed.
+    ///
+    /// # Errors
+    /// When it is still there after 30 s.
+    pub async fn ended(mut self) -> anyhow::Result<(Option<i32>, String)> {
+        let ended = tokio::time::timeout(END_LIMIT, self.child.wait()).await;
+        let status = ended.with_context(|| format!("still running:\n{}", self.log()))??;
+        for reader in self.readers.drain(..) {
+            reader.await?;
+        }
+        Ok((status.code(), self.log()))
+    }
+
+    /// Sends it a signal, `INT` for example.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let id = self.id().context("already ended")?;
+        Command::new("kill").args(["-s", name, &id.to_string()]).status().await?;
+        Ok(())
+    }
+
     /// `kill -9`, and waits until it is gone.
     ///
     /// # Errors
@@ -124,11 +154,11 @@ impl Process {
     /// SIGTERM, and waits until it has ended by itself.
     ///
     /// # Errors
-    /// When it is still there after 15 s.
+    /// When it is still there after 30 s.
     pub async fn terminate(mut self) -> anyhow::Result<ExitStatus> {
         let id = self.id().context("already ended")?;
         Command::new("kill").arg(id.to_string()).status().await?;
-        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        let ended = tokio::time::timeout(END_LIMIT, self.child.wait()).await;
         Ok(ended.with_context(|| format!("still running after SIGTERM:\n{}", self.log()))??)
     }
 }

@@ -12,6 +12,7 @@ mod identity;
 mod operations;
 mod other_systems;
 mod reading;
+mod recovery;
 mod resume;
 mod sessions;
 mod startup;
