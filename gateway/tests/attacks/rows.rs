@@ -68,13 +68,14 @@ struct Line {
 fn line(text: &str) -> Option<Line> {
     let cells: Vec<&str> = text.strip_prefix("| ")?.trim_end_matches(" |").split(" | ").collect();
     let [row, _, inputs, places] = cells[..] else { return None };
+    let (row, inputs) = (row.parse().ok()?, inputs.parse().ok()?);
     let place = |place: &str| {
         let (file, tests) = place.trim().split_once(": ").expect("path: test");
         let tests: Vec<_> = tests.split(", ").map(|test| (file.to_owned(), test.to_owned())).collect();
         tests
     };
     let tests = places.replace('`', "").split(';').flat_map(place).collect();
-    Some(Line { row: row.parse().ok()?, inputs: inputs.parse().ok()?, tests })
+    Some(Line { row, inputs, tests })
 }
 
 /// Rows of the specification's list; the missing numbers are missing there, too.

@@ -61,7 +61,10 @@ async fn check(writer: &SqlitePool, file: &Path) -> Result<(), Error> {
     let checked: Result<String, _> = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(writer).await;
     match checked.map_err(|error| unusable(file, error))?.as_str() {
         "ok" => Ok(()),
-        damage => Err(unusable(file, std::io::Error::other(format!("it is damaged: {damage}")))),
+        damage => {
+            let damage = damage.replace('\n', " ");
+            Err(unusable(file, std::io::Error::other(format!("it is damaged: {damage}"))))
+        }
     }
 }
 
