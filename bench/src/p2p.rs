@@ -229,9 +229,12 @@ fn count_ack(packet: Packet, tally: &RefCell<Tally>) -> u64 {
     let Packet::Ack(text) = packet else { return 0 };
     let mut tally = tally.borrow_mut();
     if text.contains("\"error\":") {
-        tally.errors += 1
+        if tally.errors == 0 {
+            eprintln!("refused, and perhaps more: {text}");
+        }
+        tally.errors += 1;
     } else {
-        tally.acked += 1
+        tally.acked += 1;
     }
     1
 }

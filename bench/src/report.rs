@@ -113,7 +113,8 @@ impl Spread {
     fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
-        Some(Self { median: *values.get(values.len() / 2)?, min: *values.first()?, max: *values.last()? })
+        let (lower, upper) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
+        Some(Self { median: f64::midpoint(*lower, *upper), min: *values.first()?, max: *values.last()? })
     }
 }
 
@@ -135,6 +136,9 @@ pub fn print(title: &str, rounds: &[Round]) {
     for part in distinct(rounds, |round| &round.part) {
         println!("\n{title} {part}");
         for (metric, name) in Metric::ALL {
+            if rounds.iter().filter(|round| round.part == part).all(|round| metric.of(round) == 0.0) {
+                continue;
+            }
             let mut line = format!("  {name:<10}");
             for server in &servers {
                 let values = of(rounds, part, server).map(|round| metric.of(round));

@@ -3,12 +3,15 @@
 use std::{
     str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::{StreamExt as _, stream};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::sleep;
 
 /// A server and its processes.
 #[derive(Clone, Debug)]
@@ -67,6 +70,9 @@ struct Created {
 
 /// Password hashing is no part of any workload, so few at a time are enough.
 const REGISTRATIONS_AT_ONCE: usize = 4;
+/// On a busy machine a server may hash fewer passwords than that, and say so.
+const REGISTRATION_TRIES: u32 = 100;
+const REGISTRATION_PAUSE: Duration = Duration::from_millis(200);
 
 impl Target {
     /// `host:port`.
@@ -90,12 +96,19 @@ impl Target {
 
     async fn register_one(&self, http: &reqwest::Client, email: String) -> anyhow::Result<Account> {
         let body = json!({ "email": email, "password": "correct horse", "fullName": "Bench", "designation": "load" });
-        let answer = http.post(format!("{}/api/v1/auth/register", self.url)).json(&body).send().await?;
-        if !answer.status().is_success() {
-            bail!("{}: registering answered {}: {}", self.name, answer.status(), answer.text().await?);
+        for _ in 0..REGISTRATION_TRIES {
+            let answer = http.post(format!("{}/api/v1/auth/register", self.url)).json(&body).send().await?;
+            let status = answer.status();
+            if status.is_success() {
+                let registered: Registered = answer.json().await?;
+                return Ok(Account { id: registered.user.id, token: registered.access_token });
+            }
+            if status != StatusCode::TOO_MANY_REQUESTS {
+                bail!("{}: registering answered {status}: {}", self.name, answer.text().await?);
+            }
+            sleep(REGISTRATION_PAUSE).await;
         }
-        let registered: Registered = answer.json().await?;
-        Ok(Account { id: registered.user.id, token: registered.access_token })
+        bail!("{} has no room for registrations", self.name)
     }
 
     /// Makes an open group of `members`; the first is its ADMIN.
