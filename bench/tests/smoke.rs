@@ -14,7 +14,7 @@ fn messenger() -> PathBuf {
 
 fn compare(ours: &str, arguments: &[&str]) -> Output {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_messenger-bench"));
-    bench.args(["compare", "--rounds", "1", "--limit", "120", "--ours", ours]).args(arguments);
+    bench.args(["compare", "--rounds", "1", "--limit", "240", "--ours", ours]).args(arguments);
     bench.output().expect("the load generator runs")
 }
 
