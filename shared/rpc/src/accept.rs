@@ -17,10 +17,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{Instant, Sleep, sleep, sleep_until, timeout_at},
 };
-use tokio_util::{
-    either::Either,
-    task::{AbortOnDropHandle, TaskTracker},
-};
+use tokio_util::{either::Either, task::TaskTracker};
 use tonic::transport::server::Connected;
 
 /// Connections to one server: processes of ours have one each, others come by the dozen.
@@ -29,7 +26,7 @@ const CONNECTIONS_MAX: usize = 1_024;
 const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 /// What every HTTP/2 connection begins with.
 const PREFACE_BYTES: usize = 24;
-/// Encrypted connections that wait to be served.
+/// Connections that wait to be served.
 const WAITING_MAX: usize = 16;
 /// When there are no file descriptors, for example.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -41,50 +38,60 @@ pub(crate) struct Peer {
     pub name: Option<Name>,
 }
 
-/// The connections of a listener, ready to be served.
+/// The connections of a listener, ready to be served. Dropped, it listens no more: nobody is accepted and then left.
 pub(crate) struct Incoming {
-    connections: mpsc::Receiver<Connection>,
-    _acceptor: AbortOnDropHandle<()>,
+    listener: TcpListener,
+    encryption: Option<Mutual>,
+    places: Arc<Semaphore>,
+    handshakes: TaskTracker,
+    /// What they open.
+    opened: (mpsc::Sender<Connection>, mpsc::Receiver<Connection>),
+    /// After an accept that failed.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
     pub(crate) fn new(listener: TcpListener, encryption: Option<Mutual>) -> Self {
-        let (sender, connections) = mpsc::channel(WAITING_MAX);
-        let acceptor = tokio::spawn(accept(listener, encryption, sender));
-        Self { connections, _acceptor: AbortOnDropHandle::new(acceptor) }
+        let (places, opened) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), mpsc::channel(WAITING_MAX));
+        Self { listener, encryption, places, handshakes: TaskTracker::new(), opened, pause: None }
+    }
+
+    /// Who comes when there are too many is turned away.
+    fn begin(&self, stream: TcpStream, address: SocketAddr) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        // Where the system refuses it, small answers wait a little.
+        let _ = stream.set_nodelay(true);
+        let (acceptor, opened) = (self.encryption.as_ref().map(Mutual::acceptor), self.opened.0.clone());
+        self.handshakes.spawn(async move {
+            if let Some(connection) = open(stream, address, acceptor, place).await {
+                // The server has ended: so does the connection.
+                let _ = opened.send(connection).await;
+            }
+        });
     }
 }
 
 impl Stream for Incoming {
     type Item = io::Result<Connection>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.connections.poll_recv(context).map(|connection| connection.map(Ok))
-    }
-}
-
-/// Until the server wants no more. Who comes when there are too many is turned away.
-async fn accept(listener: TcpListener, encryption: Option<Mutual>, ready: mpsc::Sender<Connection>) {
-    let (places, handshakes) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), TaskTracker::new());
-    loop {
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(ACCEPT_AGAIN_AFTER).await;
-                continue;
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Poll::Ready(opened) = this.opened.1.poll_recv(context) {
+                return Poll::Ready(opened.map(Ok));
             }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        // Where the system refuses it, small answers wait a little.
-        let _ = stream.set_nodelay(true);
-        let (acceptor, ready) = (encryption.as_ref().map(Mutual::acceptor), ready.clone());
-        handshakes.spawn(async move {
-            if let Some(connection) = open(stream, address, acceptor, place).await {
-                // The server has ended: so does the connection.
-                let _ = ready.send(connection).await;
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(context));
+                this.pause = None;
             }
-        });
+            match ready!(this.listener.poll_accept(context)) {
+                Ok((stream, address)) => this.begin(stream, address),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    this.pause = Some(Box::pin(sleep(ACCEPT_AGAIN_AFTER)));
+                }
+            }
+        }
     }
 }
 
