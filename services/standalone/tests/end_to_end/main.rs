@@ -5,6 +5,7 @@ mod chat;
 mod cluster;
 mod contract;
 mod database;
+mod encryption;
 mod faults;
 mod foreign;
 mod groups;

@@ -37,7 +37,7 @@ async fn wrong_settings_are_named() -> anyhow::Result<()> {
         (with(&["--database-url=postgres://nobody@127.0.0.1:1/none"]), "DATABASE_URL"),
         (format!("{} --data-dir=/proc/nowhere", free.join(" ")), "data-dir"),
         (with(&["--sends-per-user=0"]), "1 or more (without any limits: --no-rate-limits)"),
-        (with(&["--service-secret=short"]), "--service-secret"),
+        (with(&["--service-secret=short"]), "MESSENGER_SERVICE_SECRET"),
         (format!("--listen=0.0.0.0:0 --grpc-listen=127.0.0.1:0 {data}"), "--allow-plaintext=listen"),
         (format!("--listen=0.0.0.0:0 --grpc-listen=127.0.0.1:0 {data}"), "--tls-certificate"),
         (format!("--listen=127.0.0.1:0 --grpc-listen=[::]:0 {data}"), "--allow-plaintext=grpc-listen"),
