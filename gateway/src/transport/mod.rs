@@ -173,7 +173,11 @@ impl<P: Protocol> Connection<P> {
         tokio::select! {
             biased;
             written = self.link.send(frames.into_iter().map(Frame::into_bytes)) => written,
-            end = abandoned(&outbound) => Err(end),
+            end = abandoned(&outbound) => {
+                // What was in hand is lost. Nothing behind it may be written: its cursor would lie beyond the gap.
+                drop(outbound.take_rest());
+                Err(end)
+            }
         }
     }
 
