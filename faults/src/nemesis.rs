@@ -129,7 +129,7 @@ impl Fault {
     }
 
     /// When faults of this kind have lasted so long together, rights were changed meanwhile; never without PostgreSQL.
-    pub const fn lets_change_within(self) -> Option<Duration> {
+    pub fn lets_change_within(self) -> Option<Duration> {
         match self {
             Self::Database => None,
             // The process that is asked may be the frozen one, again and again.

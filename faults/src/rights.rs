@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     board::{Board, Phase},
+    client::log_in,
     log::{Change, Line, Log},
     random::Random,
 };
@@ -91,6 +92,12 @@ impl Admin {
                 Ok((status, _)) if status.is_success() => break,
                 // An earlier attempt without an answer removed it.
                 Ok((StatusCode::NOT_FOUND, _)) if change == Change::Remove && !is_first => break,
+                Ok((StatusCode::UNAUTHORIZED, _)) => {
+                    // Its token has had its time.
+                    if let Ok(token) = log_in(self.edges[gateway], &self.user).await {
+                        self.user.token = token;
+                    }
+                }
                 Ok((status, answer)) if !status.is_server_error() => {
                     board.wrong(format!("{change:?} of {client} was answered {status} {answer}"));
                     break;
