@@ -1,7 +1,6 @@
 //! Socket.IO 5: the cases of the published suite that apply to one namespace and text, and packets nobody should send.
 
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     client::Socket,
