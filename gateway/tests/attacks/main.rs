@@ -7,7 +7,6 @@
 mod accounts;
 mod bodies;
 #[path = "../transport/client.rs"]
-#[expect(dead_code, reason = "shared with the tests of the transports, which use the rest")]
 mod client;
 mod connections;
 mod events;

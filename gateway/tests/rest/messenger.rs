@@ -13,16 +13,9 @@ pub struct Messenger {
 }
 
 impl Messenger {
-    /// The only foreign page that may call.
-    pub const ALLOWED_ORIGIN: &str = "https://app.example.com";
-
     /// Without rate limits.
     pub async fn start() -> Self {
-        Self::with(Settings::default()).await
-    }
-
-    async fn with(settings: Settings) -> Self {
-        let server = Server::start(settings.with("--allowed-origins=https://app.example.com")).await;
+        let server = Server::start(Settings::default()).await;
         Self { api: Api::new(server.url("")), http: reqwest::Client::new(), server }
     }
 
