@@ -5,9 +5,10 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-/// Bytes that reading an input may hold at once for each of its own, and besides. Most need one or two; serde quotes a
-/// text of the wrong type in its error, and the invisible ones (one byte) as `\u{7f}` in a string that doubles as it grows.
-const HELD: (u64, u64) = (32, 16 * 1024);
+/// Bytes that reading an input may hold at once for each of its own, and besides. Most need one or two. serde quotes a text
+/// of the wrong type in its error, and an invisible one (one byte) as `\u{7f}`, in a string that doubles as it grows;
+/// metadata (4 KiB at most) becomes a tree of 32 bytes for each number (two bytes), in lists that double.
+const HELD: (u64, u64) = (64, 16 * 1024);
 /// Bytes that it may allocate in all, however soon it gives them back.
 const ALLOCATED: (u64, u64) = (128, 64 * 1024);
 

@@ -1,11 +1,14 @@
 //! Points in time, as every store and wire of ours has them.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use serde::{Serialize, Serializer};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::Error;
+
+/// The years 0 to 9999, in microseconds: what RFC 3339 can show. An offset can lead out of them.
+const SHOWN: RangeInclusive<i64> = -62_167_219_200_000_000..=253_402_300_799_999_999;
 
 /// Microseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 UTC with milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -67,9 +70,8 @@ impl Timestamp {
     pub fn parse(field: &'static str, text: &str) -> Result<Self, Error> {
         let time =
             OffsetDateTime::parse(text, &Rfc3339).map_err(|_| Error::invalid(field, "must be an RFC 3339 time"))?;
-        i64::try_from(time.unix_timestamp_nanos() / 1_000)
-            .map(Self)
-            .map_err(|_| Error::invalid(field, "is out of range"))
+        let micros = i64::try_from(time.unix_timestamp_nanos() / 1_000).ok().filter(|micros| SHOWN.contains(micros));
+        micros.map(Self).ok_or_else(|| Error::invalid(field, "is out of range"))
     }
 
     /// Seconds and nanoseconds, as protobuf has them.
@@ -122,6 +124,13 @@ mod tests {
         let time = Timestamp::parse("at", "2026-01-02T03:04:05.678+01:00").expect("valid");
         assert_eq!(time.to_string(), "2026-01-02T02:04:05.678Z");
         assert!(Timestamp::parse("at", "yesterday").is_err());
+    }
+
+    #[test]
+    fn none_that_cannot_be_shown() {
+        for text in ["0000-01-01T00:00:00.9+02:00", "9999-12-31T23:59:59-23:59"] {
+            assert!(Timestamp::parse("at", text).is_err(), "{text}");
+        }
     }
 
     #[test]
