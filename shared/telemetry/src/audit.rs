@@ -3,7 +3,6 @@
 //! Ids only. What people write, their addresses, passwords and tokens are in none.
 
 use messenger_core::{ConversationId, Error, Result, SessionId, UserId};
-use tracing::field::display;
 
 /// The target of every record: `--log warn,audit=info` keeps them when all else is quiet.
 pub const AUDIT: &str = "audit";
