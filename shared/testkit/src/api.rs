@@ -5,6 +5,8 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::privacy;
+
 /// A registered user with its tokens.
 #[derive(Clone, Debug)]
 pub struct User {
@@ -57,6 +59,7 @@ impl Api {
             request = request.bearer_auth(token);
         }
         if let Some(body) = body {
+            privacy::remember(&body);
             request = request.json(&body);
         }
         let answer = request.send().await?;

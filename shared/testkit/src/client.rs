@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     tungstenite::{Error as SocketError, Message, client::IntoClientRequest as _, http::HeaderValue},
 };
 
-use crate::User;
+use crate::{User, privacy};
 
 /// A transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +157,7 @@ impl TestClient {
     /// # Errors
     /// When the connection is gone.
     pub async fn emit(&mut self, event: &str, data: Value) -> anyhow::Result<()> {
+        privacy::remember(&data);
         match self.wire {
             Wire::SocketIo => self.send(format!("42{}", json!([event, data]))).await,
             Wire::Plain => self.send(json!({ "event": event, "data": data }).to_string()).await,
@@ -168,6 +169,7 @@ impl TestClient {
     /// # Errors
     /// When the connection is gone.
     pub async fn ask(&mut self, event: &str, data: Value) -> anyhow::Result<u64> {
+        privacy::remember(&data);
         self.last_id += 1;
         let id = self.last_id;
         match self.wire {

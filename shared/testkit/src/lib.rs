@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod database;
 pub mod identity_system;
 pub mod plan;
+pub mod privacy;
 pub mod process;
 
 pub use api::{Api, User};

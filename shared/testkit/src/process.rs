@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -17,6 +18,8 @@ use tokio::{
     task::JoinHandle,
 };
 use uuid::Uuid;
+
+use crate::privacy::find_private;
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(30);
@@ -160,6 +163,15 @@ impl Process {
         Command::new("kill").arg(id.to_string()).status().await?;
         let ended = tokio::time::timeout(END_LIMIT, self.child.wait()).await;
         Ok(ended.with_context(|| format!("still running after SIGTERM:\n{}", self.log()))??)
+    }
+}
+
+/// Whatever ended it: what it printed is nobody's business but an operator's, and holds nothing of users'.
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some((text, line)) = find_private(&self.log()).filter(|_| !thread::panicking()) {
+            panic!("{text:?} is private and was printed: {line}");
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! What users are promised, over the public wire, against real processes. Each scenario is written once and runs on
 //! every shape of deployment and both transports.
 
+mod audit;
 mod chat;
 mod cluster;
 mod contract;
 mod database;
 mod encryption;
+mod endings;
 mod faults;
 mod foreign;
 mod groups;

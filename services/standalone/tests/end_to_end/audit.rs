@@ -1,0 +1,71 @@
+//! What those who must account for it can read afterwards: who did what, to whom, and what was refused.
+
+use anyhow::ensure;
+use messenger_testkit::{Cluster, Shape, User};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// The audit records of every process, of whom it concerns: action, outcome, subject.
+fn records(cluster: &Cluster, user: &User) -> Vec<(String, String, Option<String>)> {
+    let logs = cluster.parts().into_iter().filter_map(|part| cluster.process(part)).map(|process| process.log());
+    let lines: Vec<Value> = logs
+        .flat_map(|log| log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<_>>())
+        .collect();
+    let text = |record: &Value, field: &str| record[field].as_str().map(str::to_owned);
+    let of_user = |record: &&Value| record["user.id"] == user.id.as_str();
+    let audit = lines.iter().filter(|line| line["target"] == "audit").filter(of_user);
+    audit
+        .map(|record| {
+            let [action, outcome] = ["action", "outcome"].map(|field| text(record, field).unwrap_or_default());
+            (action, outcome, text(record, "subject.id"))
+        })
+        .collect()
+}
+
+async fn call(cluster: &Cluster, user: &User, (method, path): (Method, &str), body: Value) -> anyhow::Result<u16> {
+    Ok(cluster.api().call(method, path, Some(&user.token), Some(body)).await?.0.as_u16())
+}
+
+async fn account_for(shape: Shape) -> anyhow::Result<()> {
+    let cluster = Cluster::start(shape).await?;
+    let (ann, bob) = (cluster.api().register("ann").await?, cluster.api().register("bob").await?);
+    let group = cluster.api().group(&ann, false, &[]).await?;
+    let (people, bobs) =
+        (format!("conversations/{group}/participants"), format!("conversations/{group}/participants/{}", bob.id));
+    let wrong = json!({ "email": ann.email, "password": "nothing like it" });
+    ensure!(call(&cluster, &ann, (Method::POST, "auth/login"), wrong).await? == 401);
+    ensure!(call(&cluster, &ann, (Method::POST, &people), json!({ "userIds": [bob.id] })).await? < 300);
+    ensure!(call(&cluster, &ann, (Method::PATCH, &bobs), json!({ "role": "ADMIN" })).await? < 300);
+    ensure!(call(&cluster, &ann, (Method::PATCH, &bobs), json!({ "role": "MEMBER" })).await? < 300);
+    let (name, itself) = (json!({ "name": "Bob's" }), format!("conversations/{group}"));
+    ensure!(call(&cluster, &bob, (Method::PATCH, &itself), name).await? == 403);
+    ensure!(call(&cluster, &ann, (Method::DELETE, &bobs), Value::Null).await? < 300);
+    ensure!(call(&cluster, &ann, (Method::POST, "auth/logout-all"), Value::Null).await? < 300);
+
+    let record = |action: &str, outcome: &str, subject: Option<&User>| {
+        (action.to_owned(), outcome.to_owned(), subject.map(|user| user.id.clone()))
+    };
+    let expected = [
+        record("user.registered", "done", None),
+        record("user.logged_in", "INVALID_CREDENTIALS", None),
+        record("participant.added", "done", Some(&bob)),
+        record("participant.promoted", "done", Some(&bob)),
+        record("participant.demoted", "done", Some(&bob)),
+        record("participant.removed", "done", Some(&bob)),
+        record("sessions.ended", "done", None),
+    ];
+    let written = records(&cluster, &ann);
+    ensure!(expected.iter().all(|record| written.contains(record)) && written.len() == expected.len(), "{written:#?}");
+    ensure!(records(&cluster, &bob).contains(&record("conversation.updated", "FORBIDDEN", None)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_one_process() -> anyhow::Result<()> {
+    account_for(Shape::StandaloneSqlite).await
+}
+
+#[tokio::test]
+async fn in_four_processes() -> anyhow::Result<()> {
+    account_for(Shape::SplitPostgres).await
+}
