@@ -34,15 +34,18 @@ const EVENT_NAME_BYTES_MAX: usize = 64;
 impl Request {
     /// A request of this connection.
     pub fn new(connection: &Arc<Connection>, event: &str, reply_to: ReplyTo) -> Self {
-        let event = match COMMANDS.into_iter().find(|known| *known == event) {
+        let known = COMMANDS.into_iter().find(|known| *known == event);
+        let event = match known {
             Some(known) => Cow::Borrowed(known),
             None => Cow::Owned(event[..event.floor_char_boundary(EVENT_NAME_BYTES_MAX)].to_owned()),
         };
+        // What a client makes up is in no trace.
+        let name = known.unwrap_or("unknown event");
         let span = tracing::debug_span!(
             parent: None,
             "command",
-            otel.name = &*event,
-            command = &*event,
+            otel.name = name,
+            command = name,
             user.id = %connection.user_id,
             conversation.id = Empty,
             error.code = Empty,

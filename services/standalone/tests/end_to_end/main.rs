@@ -14,6 +14,7 @@ mod groups;
 mod identity;
 mod operations;
 mod other_systems;
+mod privacy;
 mod reading;
 mod recovery;
 mod resume;
