@@ -165,7 +165,8 @@ impl World {
             let Self { random, journal, services, gateways, clients, .. } = self;
             gateways.iter_mut().for_each(|gateway| gateway.settle(services, random));
             let are_settled = clients.iter_mut().map(|client| client.settle(gateways, journal, random));
-            let is_at_rest = are_settled.fold(true, |all, is_settled| all && is_settled);
+            // Every one is moved on, also after one that is not done.
+            let is_at_rest = are_settled.filter(|is_settled| !is_settled).count() == 0;
             let is_complete = clients.iter().all(|client| client.log.is_complete(journal));
             let is_fed = services.iter().all(|service| service.feed.position() == journal.head);
             if is_at_rest && is_complete && is_fed {

@@ -56,7 +56,7 @@ async fn a_key_is_published_signs_and_is_forgotten_in_turn() {
         server.knock(token).await.expect("both are good");
     }
     server.advance(20 * 60 + 1);
-    assert_eq!(server.published().await, [second.clone()]);
+    assert_eq!(server.published().await, std::slice::from_ref(&second));
     let third = server.rotate(Replaces::InTurn).await;
     assert_eq!(server.published().await, [second, third]);
 }

@@ -10,7 +10,7 @@ use messenger_proto::{
     conversation::v1::{self as proto, conversation_service_client::ConversationServiceClient},
     event::v1::{Participant, Role},
 };
-use messenger_rpc::{RpcChannel, ServerAuth, Service, Trust, from_status, request_as};
+use messenger_rpc::{RpcChannel, ServerAuth, Trust, from_status, request_as};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -42,7 +42,7 @@ impl Process {
         let peers = Peers { auth: auth(NOBODY), message: wire.client() };
         let clock = Arc::new(SystemClock);
         let service = Arc::new(build(open(location).await, peers, clock.clone()));
-        let (channel, slot) = RpcChannel::in_process(Service::Gateway);
+        let (channel, slot) = RpcChannel::in_process(messenger_rpc::Service::Gateway);
         let verifier = Arc::new(Verifier::new(TokenRules::default(), clock));
         slot.fill(service.routes(ServerAuth { verifier, trust: Trust::certificates() }));
         Self { client: ConversationServiceClient::new(channel), service, wire }

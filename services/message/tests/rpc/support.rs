@@ -37,7 +37,6 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, body::Body, service::Routes};
-use tower::Service as _;
 use uuid::Uuid;
 
 pub type Client = MessageServiceClient<Callers>;
