@@ -24,7 +24,7 @@ impl Hasher for IdHasher {
         for half in bytes.chunks(8) {
             let mut word = [0; 8];
             word[..half.len()].copy_from_slice(half);
-            self.0 = (self.0.rotate_left(23) ^ u64::from_le_bytes(word)).wrapping_mul(MULTIPLIER);
+            self.0 = (self.0.rotate_left(23) ^ u64::from_be_bytes(word)).wrapping_mul(MULTIPLIER);
         }
     }
 

@@ -110,7 +110,7 @@ async fn an_address_is_shown_to_its_user_only() {
     let (ann, bob) =
         tokio::join!(server.registered("Ann Lee", "ann@example.org"), server.registered("Bob Lee", "bob@example.org"));
     let get = |id: &str| GetUserRequest { user_id: id.to_owned() };
-    let mut services = server.in_process();
+    let mut services = server.acting();
     let mut end_users = server.end_users().await;
     let own = end_users.get_user(ann.bearer(get(&ann.user.id))).await.expect("known").into_inner().user;
     assert_eq!(own.expect("given"), ann.user);
@@ -137,7 +137,7 @@ async fn an_address_is_shown_to_its_user_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_goes_on_where_its_page_ended() {
     let server = Server::start().await;
-    let mut services = server.in_process();
+    let mut services = server.acting();
     for n in 0..7 {
         server.registered(&format!("Ann Lee{n}"), &format!("lee{n}@example.org")).await;
     }
@@ -228,6 +228,6 @@ async fn profiles_keep_what_is_not_given() {
     let error = server.in_process().update_user(nobody).await.expect_err("nobody");
     assert_eq!(kind(&error), ErrorKind::NotFound);
     let found = SearchUsersRequest { query: "smith".to_owned(), ..SearchUsersRequest::default() };
-    let found = server.in_process().search_users(Request::new(found)).await.expect("found").into_inner();
+    let found = server.acting().search_users(Request::new(found)).await.expect("found").into_inner();
     assert_eq!(found.users.len(), 1);
 }
