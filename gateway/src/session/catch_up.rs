@@ -142,7 +142,8 @@ impl CatchUp {
                 if replay.is_reading() || !replay.queue(connection) {
                     return;
                 }
-                if replay.has_more() {
+                // Where it is in another journal says nothing: the service answers that, and the client is told.
+                if replay.has_more() || hub.journal().is_some_and(|journal| journal != replay.cursor().journal) {
                     return replay.read_on();
                 }
                 let went =

@@ -207,7 +207,7 @@ fn draft(asked: &SendMessage<'_>, target: Target) -> Result<message::Draft, Erro
     })
 }
 
-/// Characters of an explanation of what is wrong with a client's JSON.
+/// Bytes of an explanation of what is wrong with a client's JSON.
 const EXPLANATION_BYTES_MAX: usize = 160;
 
 fn decode<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Error> {

@@ -338,10 +338,12 @@ impl Hub {
 /// is freed with the last of these, so it may take several turns.
 fn close_fullest(rooms: &Rooms, excess: usize) {
     let members = rooms.users.values().flat_map(|room| &room.members);
-    let mut fullest: Vec<_> = members.map(|member| (member.connection.outbound.bytes(), &member.connection)).collect();
+    let open = members.map(|member| &member.connection).filter(|connection| connection.outbound.closing().is_none());
+    let waiting = open.map(|connection| (connection.outbound.bytes(), connection));
+    let mut fullest: Vec<_> = waiting.filter(|(bytes, _)| *bytes >= FULL_BYTES_MIN).collect();
     fullest.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
     let (mut freed, mut closed) = (0, 0_u64);
-    for (bytes, connection) in fullest.into_iter().take_while(|(bytes, _)| *bytes >= FULL_BYTES_MIN) {
+    for (bytes, connection) in fullest {
         if freed > excess {
             break;
         }

@@ -65,7 +65,11 @@ impl Flood {
         let seconds = self.began.elapsed().as_secs();
         if seconds > 0 {
             let is_flood = self.events >= per_second_max * seconds;
-            self.seconds = if is_flood { self.seconds + seconds.min(PAUSE_SECONDS_MAX) } else { 0 };
+            self.seconds = match is_flood {
+                true => self.seconds + seconds.min(PAUSE_SECONDS_MAX),
+                // A pause counts for what it is: one second does not buy nine.
+                false => self.seconds.saturating_sub(seconds),
+            };
             (self.began, self.events) = (Instant::now(), 0);
         }
         self.events += 1;

@@ -83,10 +83,12 @@ impl Rooms {
             room.follow = Follow::Wanted;
             room.conversations = IdSet::default();
             for member in &mut room.members {
-                if let Progress::Live(sent) = member.progress {
-                    let reached = sent.max(self.position);
-                    member.progress = if same { Progress::Behind(reached) } else { Progress::Lost };
-                }
+                member.progress = match member.progress {
+                    Progress::Live(sent) if same => Progress::Behind(sent.max(self.position)),
+                    Progress::Behind(reached) if same => Progress::Behind(reached),
+                    // A position of another journal says nothing.
+                    _ => Progress::Lost,
+                };
                 member.connection.outbound.call_attention();
             }
         }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use messenger_core::{Error, ErrorKind};
 use sqlx::{
-    SqliteConnection, SqlitePool,
+    Connection as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::Instant;
@@ -91,6 +91,21 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        .after_release(|connection, _| Box::pin(is_outside_transaction(connection)))
+}
+
+/// After a failed write (a full disk, a broken one) SQLite has ended the transaction by itself, and the driver cannot end it
+/// again: it would begin none on this connection any more.
+async fn is_outside_transaction(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A roll-back that is on its way has ended when this is answered.
+        connection.ping().await?;
+    }
+    let is_outside = !connection.is_in_transaction();
+    if !is_outside {
+        tracing::warn!("sqlite: a connection whose transaction had failed was closed");
+    }
+    Ok(is_outside)
 }
 
 /// In one transaction that holds the write lock from the start: sqlx's own lock does nothing on SQLite.

@@ -116,7 +116,7 @@ impl Order {
                 let to = page.complete_to.max(self.position);
                 self.hand_out(&Arc::new(EntryBatch(page.entries)), to);
                 self.catch_up(now);
-                if page.has_more {
+                if page.has_more && page.complete_to >= self.position {
                     self.gap_to = self.gap_to.max(Position(self.position.0 + 1));
                     self.due = Some(now);
                 }

@@ -115,17 +115,23 @@ pub async fn junk_on_the_bus_changes_nothing(world: &World, bus: BusLocation) {
     let mut listener = Listener::of(&mut other.client, &[ann]).await;
     group.send(&mut one.client, ann, "before").await;
     assert_eq!(listener.message().await.content, "before");
-    let before = resident_bytes();
     let journal = Uuid::parse_str(&listener.journal).expect("a UUID");
-    match bus {
-        BusLocation::Redis(url) => flood_redis(&url, &format!("messenger:{journal}")).await,
-        BusLocation::Postgres(url) => flood_postgres(&url, &format!("messenger_{}", journal.simple())).await,
-        BusLocation::Local => {}
-    }
+    // What the first flood takes, for buffers here and there, the second one finds.
+    flood(&bus, journal).await;
+    let before = resident_bytes();
+    flood(&bus, journal).await;
     let sent = group.send(&mut one.client, ann, "after").await;
     assert_eq!(listener.message().await, sent);
     let grown = resident_bytes().saturating_sub(before);
     assert!(grown < MEMORY_GROWTH_MAX, "{grown} bytes more");
+}
+
+async fn flood(bus: &BusLocation, journal: Uuid) {
+    match bus {
+        BusLocation::Redis(url) => flood_redis(url, &format!("messenger:{journal}")).await,
+        BusLocation::Postgres(url) => flood_postgres(url, &format!("messenger_{}", journal.simple())).await,
+        BusLocation::Local => {}
+    }
 }
 
 /// Random, cut off, with a proof of zeros, and now and then large.
