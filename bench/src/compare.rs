@@ -33,7 +33,7 @@ pub struct Options {
     #[arg(long, value_name = "COMMAND")]
     peer_fill: Option<String>,
     /// `workload.metric=times`: fail unless ours is so many times better than the peer (a higher rate, less of anything
-    /// else) in the median of the rounds. Metrics: rate, cpu, p50, p99, memory, generator.
+    /// else) in the median of the rounds. Metrics: rate, cpu, p50, p99, p99.9, memory, generator.
     #[arg(long = "require", value_name = "RATIO")]
     requirements: Vec<Requirement>,
     /// Seconds for everything; what is unfinished then counts as failed.

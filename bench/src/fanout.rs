@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     client::{Client, Packet, read_marker, send_packet},
     meter::Meter,
-    report::{Round, latencies},
+    report::{Round, Trouble, latencies},
     target::{Account, Target},
     workload::Workload,
 };
@@ -68,7 +68,7 @@ impl Workload for Fanout {
             receiver??;
         }
         let (target, part, latency) = (target.name.clone(), String::new(), deliveries.borrow().latency.clone());
-        Ok(vec![Round { target, part, count, usage, latency, reordered: 0, errors, unanswered: 0 }])
+        Ok(vec![Round { target, part, count, usage, latency, trouble: Trouble { errors, ..Trouble::default() } }])
     }
 }
 

@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::{
     client::Client,
     meter::Meter,
-    report::{Round, latencies},
+    report::{Round, Trouble, latencies},
     target::{Account, Target},
     workload::Workload,
 };
@@ -50,7 +50,7 @@ impl Workload for Idle {
         let clients = connect(target, accounts, self.connections).await?;
         let (usage, count) = (meter.usage(), clients.len() as u64);
         let (target, part) = (target.name.clone(), String::new());
-        Ok(vec![Round { target, part, count, usage, latency: latencies(), reordered: 0, errors: 0, unanswered: 0 }])
+        Ok(vec![Round { target, part, count, usage, latency: latencies(), trouble: Trouble::default() }])
     }
 }
 

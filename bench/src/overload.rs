@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     meter::Meter,
     p2p::{Pace, Talks},
-    report::Round,
+    report::{Round, Trouble},
     target::{Account, Target},
     workload::Workload,
 };
@@ -55,7 +55,7 @@ impl Workload for Overload {
         quiet.count_anew();
         let meter = Meter::begin(target);
         tokio::time::sleep(half).await;
-        let alone = quiet.count_anew().round(target, "alone", meter.usage(), 0);
+        let alone = quiet.count_anew().round(target, "alone", meter.usage(), Trouble::default());
 
         let flood = Pace { window: self.window, pause: None, size: SIZE };
         let meter = Meter::begin(target);
@@ -67,8 +67,8 @@ impl Workload for Overload {
         let (beside, flooded) = (quiet.count_anew(), flood.count_anew());
         let mut usage = counted.usage();
         usage.resident_before_kib = meter.usage().resident_before_kib;
-        let unanswered = (quiet.end().await?, flood.end().await?);
-        let beside = beside.round(target, "beside", usage.clone(), unanswered.0);
-        Ok(vec![alone, beside, flooded.round(target, "flood", usage, unanswered.1)])
+        let trouble = (quiet.end().await?, flood.end().await?);
+        let beside = beside.round(target, "beside", usage.clone(), trouble.0);
+        Ok(vec![alone, beside, flooded.round(target, "flood", usage, trouble.1)])
     }
 }

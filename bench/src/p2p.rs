@@ -1,7 +1,8 @@
 //! Pairs of users: one sends with a window of unacknowledged messages (or at a fixed rate), the other receives.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use crate::{
     client::{Client, Packet, read_marker, send_packet},
     idle,
     meter::{Meter, Usage},
-    report::{Round, latencies},
+    report::{Round, Trouble, latencies},
     target::{Account, Target},
     workload::Workload,
 };
@@ -71,9 +72,9 @@ impl Workload for P2p {
         let meter = Meter::begin(target);
         tokio::time::sleep(Duration::from_secs(self.seconds)).await;
         let (counted, usage) = (talks.count_anew(), meter.usage());
-        let unanswered = talks.end().await?;
+        let trouble = talks.end().await?;
         drop(bystanders);
-        Ok(vec![counted.round(target, "", usage, unanswered)])
+        Ok(vec![counted.round(target, "", usage, trouble)])
     }
 }
 
@@ -102,17 +103,39 @@ impl Tally {
         Self { acked: 0, reordered: 0, errors: 0, delivery: latencies() }
     }
 
-    /// As a round's result.
-    pub fn round(self, target: &Target, part: &str, usage: Usage, unanswered: u64) -> Round {
+    /// As a round's result; `trouble` is what only the end of the talks tells.
+    pub fn round(self, target: &Target, part: &str, usage: Usage, trouble: Trouble) -> Round {
         let Self { acked, reordered, errors, delivery } = self;
         let (target, part) = (target.name.clone(), part.to_owned());
-        Round { target, part, count: acked, usage, latency: delivery, reordered, errors, unanswered }
+        Round {
+            target,
+            part,
+            count: acked,
+            usage,
+            latency: delivery,
+            trouble: Trouble { reordered, errors, ..trouble },
+        }
+    }
+}
+
+/// From the beginning to the end.
+#[derive(Default)]
+struct Totals {
+    accepted: Cell<u64>,
+    delivered: Cell<u64>,
+    duplicated: Cell<u64>,
+}
+
+impl Totals {
+    fn count(of: &Cell<u64>) {
+        of.set(of.get() + 1);
     }
 }
 
 /// Pairs at work.
 pub struct Talks {
     tally: Rc<RefCell<Tally>>,
+    totals: Rc<Totals>,
     stop: CancellationToken,
     senders: JoinSet<anyhow::Result<u64>>,
     receivers: JoinSet<anyhow::Result<()>>,
@@ -124,6 +147,7 @@ impl Talks {
     pub async fn begin(target: &Target, accounts: &[Account], pace: Pace) -> anyhow::Result<Self> {
         let mut talks = Self {
             tally: Rc::new(RefCell::new(Tally::new())),
+            totals: Rc::new(Totals::default()),
             stop: CancellationToken::new(),
             senders: JoinSet::new(),
             receivers: JoinSet::new(),
@@ -136,9 +160,10 @@ impl Talks {
         let (epoch, count) = (Instant::now(), connected.len() as u32);
         for ((sender, receiver, pair), n) in connected.into_iter().zip(0..) {
             let begin = epoch + pace.pause.unwrap_or_default() * n / count;
+            let counted = Counted { tally: talks.tally.clone(), totals: talks.totals.clone() };
             let sending = Sending { pace, begin, receiver: pair[1].id.clone(), epoch };
-            talks.senders.spawn_local(sending.run(sender, talks.tally.clone(), talks.stop.clone()));
-            talks.receivers.spawn_local(receive(receiver, epoch, talks.tally.clone(), talks.stop_receivers.clone()));
+            talks.senders.spawn_local(sending.run(sender, counted.clone(), talks.stop.clone()));
+            talks.receivers.spawn_local(receive(receiver, epoch, counted, talks.stop_receivers.clone()));
         }
         Ok(talks)
     }
@@ -148,19 +173,35 @@ impl Talks {
         self.tally.replace(Tally::new())
     }
 
-    /// Ends sending, then waits for the answers still to come; gives how many did not come.
-    pub async fn end(mut self) -> anyhow::Result<u64> {
+    /// Ends sending, then waits for the answers and the deliveries still to come; tells which did not come.
+    pub async fn end(mut self) -> anyhow::Result<Trouble> {
         self.stop.cancel();
-        let mut unanswered = 0;
+        let mut trouble = Trouble::default();
         while let Some(sender) = self.senders.join_next().await {
-            unanswered += sender??;
+            trouble.unanswered += sender??;
         }
+        let give_up = Instant::now() + LAST_ANSWERS_WITHIN;
+        while self.missing() > 0 && Instant::now() < give_up {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        (trouble.lost, trouble.duplicated) = (self.missing(), self.totals.duplicated.get());
         self.stop_receivers.cancel();
         while let Some(receiver) = self.receivers.join_next().await {
             receiver??;
         }
-        Ok(unanswered)
+        Ok(trouble)
     }
+
+    fn missing(&self) -> u64 {
+        self.totals.accepted.get().saturating_sub(self.totals.delivered.get())
+    }
+}
+
+/// Where the members of a pair count.
+#[derive(Clone)]
+struct Counted {
+    tally: Rc<RefCell<Tally>>,
+    totals: Rc<Totals>,
 }
 
 struct Sending {
@@ -175,7 +216,7 @@ const BURST_MAX: u64 = 256;
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 impl Sending {
-    async fn run(self, mut client: Client, tally: Rc<RefCell<Tally>>, stop: CancellationToken) -> anyhow::Result<u64> {
+    async fn run(self, mut client: Client, counted: Counted, stop: CancellationToken) -> anyhow::Result<u64> {
         let (mut sequence, mut undecided) = (0, 0);
         loop {
             let burst = self.due(sequence).min(self.pace.window - undecided).min(BURST_MAX);
@@ -191,12 +232,12 @@ impl Sending {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.wait(sequence), if undecided < self.pace.window => {}
-                packet = client.next() => undecided -= count_ack(packet?, &tally),
+                packet = client.next() => undecided -= count_ack(packet?, &counted),
             }
         }
         let last_answers = async {
             while undecided > 0 {
-                undecided -= count_ack(client.next().await?, &tally);
+                undecided -= count_ack(client.next().await?, &counted);
             }
             anyhow::Ok(())
         };
@@ -225,9 +266,9 @@ impl Sending {
     }
 }
 
-fn count_ack(packet: Packet, tally: &RefCell<Tally>) -> u64 {
+fn count_ack(packet: Packet, counted: &Counted) -> u64 {
     let Packet::Ack(text) = packet else { return 0 };
-    let mut tally = tally.borrow_mut();
+    let mut tally = counted.tally.borrow_mut();
     if text.contains("\"error\":") {
         if tally.errors == 0 {
             eprintln!("refused, and perhaps more: {text}");
@@ -235,17 +276,13 @@ fn count_ack(packet: Packet, tally: &RefCell<Tally>) -> u64 {
         tally.errors += 1;
     } else {
         tally.acked += 1;
+        Totals::count(&counted.totals.accepted);
     }
     1
 }
 
-async fn receive(
-    mut client: Client,
-    epoch: Instant,
-    tally: Rc<RefCell<Tally>>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut last = None;
+async fn receive(mut client: Client, epoch: Instant, counted: Counted, stop: CancellationToken) -> anyhow::Result<()> {
+    let (mut last, mut seen) = (None, Seen::default());
     loop {
         let packet = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -254,11 +291,36 @@ async fn receive(
         let Packet::Event(text) = packet else { continue };
         let Some((sequence, sent)) = read_marker(&text) else { continue };
         let now = u64::try_from(epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let mut tally = tally.borrow_mut();
+        let is_new = seen.insert(sequence);
+        Totals::count(if is_new { &counted.totals.delivered } else { &counted.totals.duplicated });
+        let mut tally = counted.tally.borrow_mut();
         if last.is_some_and(|last| sequence <= last) {
             tally.reordered += 1;
         }
         last = last.max(Some(sequence));
         tally.delivery.saturating_record(now.saturating_sub(sent));
+    }
+}
+
+/// Numbers that came: all below `next`, and those that came early.
+#[derive(Default)]
+struct Seen {
+    next: u64,
+    early: BTreeSet<u64>,
+}
+
+impl Seen {
+    /// False when it came before.
+    fn insert(&mut self, sequence: u64) -> bool {
+        // As it should be: nothing to remember.
+        if sequence == self.next && self.early.is_empty() {
+            self.next += 1;
+            return true;
+        }
+        let is_new = sequence >= self.next && self.early.insert(sequence);
+        while self.early.remove(&self.next) {
+            self.next += 1;
+        }
+        is_new
     }
 }

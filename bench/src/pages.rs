@@ -9,7 +9,7 @@ use tokio::{task::JoinSet, time::Instant};
 use crate::{
     http::Http,
     meter::Meter,
-    report::{Round, latencies},
+    report::{Round, Trouble, latencies},
     target::Target,
 };
 
@@ -56,9 +56,7 @@ impl Reading {
             count: latency.len(),
             usage: meter.usage(),
             latency,
-            reordered: 0,
-            errors: 0,
-            unanswered: 0,
+            trouble: Trouble::default(),
         })
     }
 }

@@ -20,12 +20,33 @@ pub struct Round {
     pub usage: Usage,
     /// Microseconds from send to delivery, or from request to answer.
     pub latency: Histogram<u64>,
+    /// What went wrong.
+    pub trouble: Trouble,
+}
+
+/// What should not be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
     /// Delivered against the sender's order.
     pub reordered: u64,
+    /// Delivered twice.
+    pub duplicated: u64,
+    /// Acknowledged and not delivered.
+    pub lost: u64,
     /// Refused or failed.
     pub errors: u64,
     /// Sent and never answered.
     pub unanswered: u64,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { reordered, duplicated, lost, errors, unanswered } = self;
+        write!(
+            f,
+            "reordered {reordered}  duplicated {duplicated}  lost {lost}  errors {errors}  unanswered {unanswered}"
+        )
+    }
 }
 
 /// An empty histogram of microseconds, up to a minute.
@@ -44,6 +65,8 @@ pub enum Metric {
     P50,
     /// 99th percentile of the latency, ms.
     P99,
+    /// 99.9th percentile of the latency, ms.
+    P999,
     /// Growth of the servers' memory for each counted, KiB.
     Memory,
     /// CPU microseconds of the generator for each counted.
@@ -51,11 +74,12 @@ pub enum Metric {
 }
 
 impl Metric {
-    const ALL: [(Self, &str); 6] = [
+    const ALL: [(Self, &str); 7] = [
         (Self::Rate, "rate"),
         (Self::Cpu, "cpu"),
         (Self::P50, "p50"),
         (Self::P99, "p99"),
+        (Self::P999, "p99.9"),
         (Self::Memory, "memory"),
         (Self::Generator, "generator"),
     ];
@@ -68,6 +92,7 @@ impl Metric {
             Self::Cpu => usage.server_cpu.values().sum::<f64>() * 1e3 / count,
             Self::P50 => quantile(0.5),
             Self::P99 => quantile(0.99),
+            Self::P999 => quantile(0.999),
             Self::Memory => usage.resident_after_kib.saturating_sub(usage.resident_before_kib) as f64 / count,
             Self::Generator => usage.generator_cpu * 1e6 / count,
         }
@@ -84,20 +109,19 @@ impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<10} {:<8} {:>9.0}/s  cpu/1000 {:.4} s  p50 {:.2} ms  p99 {:.2} ms  rss {} > {} MiB  \
-             generator {:.1} us each  reordered {}  errors {}  unanswered {}",
+            "{:<10} {:<8} {:>9.0}/s  cpu/1000 {:.4} s  p50 {:.2} ms  p99 {:.2} ms  p99.9 {:.2} ms  rss {} > {} MiB  \
+             generator {:.1} us each  {}",
             self.target,
             self.part,
             Metric::Rate.of(self),
             Metric::Cpu.of(self),
             Metric::P50.of(self),
             Metric::P99.of(self),
+            Metric::P999.of(self),
             self.usage.resident_before_kib / 1024,
             self.usage.resident_after_kib / 1024,
             Metric::Generator.of(self),
-            self.reordered,
-            self.errors,
-            self.unanswered,
+            self.trouble,
         )
     }
 }

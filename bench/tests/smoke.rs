@@ -47,7 +47,7 @@ fn every_workload_measures_and_what_falls_short_is_told() {
         assert!(out.contains(&format!("== {workload}\n")), "{workload} has not run\n{out}\n{err}");
     }
     // Ours, and with two parts each: pages newest and deep, quiet alone, quiet beside, flood.
-    let rounds = out.lines().filter(|line| line.ends_with("errors 0  unanswered 0")).count();
+    let rounds = out.lines().filter(|line| line.ends_with("duplicated 0  lost 0  errors 0  unanswered 0")).count();
     assert_eq!(rounds, 2 * (1 + 1 + 1 + 1 + 2 + 1 + 3), "{out}\n{err}");
 }
 
