@@ -52,6 +52,8 @@ pub(crate) const MICROS_PER_SECOND: f64 = 1_000_000.0;
 pub(crate) const SECONDS_MAX: i64 = 253_402_300_799;
 /// No token of ours lives longer (15 min); what ends tokens is remembered a little longer than this.
 pub(crate) const OWN_LIFE_MAX: Duration = Duration::from_secs(16 * 60);
+/// How far the clock of whoever issued a token may be ahead of ours.
+pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
 /// What is read from a token: the claims, and those of others that restrict it.
 #[derive(Debug, Deserialize)]
@@ -74,7 +76,8 @@ impl ReceivedClaims {
         }
         let issued_at = Timestamp::from_micros((claims.iat * MICROS_PER_SECOND).round() as i64);
         let expires_at = Timestamp::from_parts(claims.exp, 0);
-        if expires_at.since(issued_at) > OWN_LIFE_MAX {
+        // With a key that leaked nobody makes tokens for a time when the key is long withdrawn.
+        if issued_at > now.plus(SKEW) || expires_at.since(issued_at) > OWN_LIFE_MAX {
             return Err(invalid());
         }
         Ok(Identity { user_id: claims.sub, session_id: claims.sid, issued_at, expires_at })

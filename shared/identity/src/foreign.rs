@@ -13,14 +13,12 @@ use uuid::{Builder, Uuid};
 
 use crate::{
     Identity, TokenRules,
-    claims::{MICROS_PER_SECOND, SECONDS_MAX, invalid},
+    claims::{MICROS_PER_SECOND, SECONDS_MAX, SKEW, invalid},
     keys::{self, Accepts},
 };
 
 /// Tokens of others are good for at most this long after they were issued, whatever they say.
 pub(crate) const FOREIGN_LIFE_MAX: Duration = Duration::from_secs(24 * 3_600);
-/// How far the clock of another system may be ahead of ours.
-const SKEW: Duration = Duration::from_secs(60);
 /// OpenID Connect Core, 2: a subject has at most 255 (ASCII) characters.
 pub const SUBJECT_BYTES_MAX: usize = 255;
 /// What is read of a claim about the user.
@@ -133,12 +131,14 @@ pub(crate) fn read(
     let user_id = foreign_user_id(&rules.issuer, subject);
     // Sessions are the other system's business: here a user has one, which any of its tokens goes on with.
     let session_id = SessionId::from_uuid(hashed(&["messenger session", &rules.issuer, subject]));
+    // Whoever may write any address there could take that of another (OpenID Connect Core, 5.1).
+    let is_verified = claims.get("email_verified") != Some(&Value::Bool(false));
     let user = ForeignUser {
         user_id,
         issuer: rules.issuer.clone(),
         subject: subject.to_owned(),
         issued_at,
-        email: text(claims, &names.email),
+        email: text(claims, &names.email).filter(|_| is_verified),
         full_name: text(claims, &names.full_name),
         designation: text(claims, &names.designation),
     };

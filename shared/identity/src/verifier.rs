@@ -124,8 +124,11 @@ impl Verifier {
         }
     }
 
-    /// Neither expired nor revoked.
-    fn in_force(&self, identity: Identity) -> Result<Identity, Error> {
+    /// Whether a token verified before is still good: neither expired nor revoked since.
+    ///
+    /// # Errors
+    /// TOKEN_EXPIRED, TOKEN_REVOKED.
+    pub fn in_force(&self, identity: Identity) -> Result<Identity, Error> {
         if identity.expires_at <= self.clock.now() {
             return Err(Error::new(ErrorKind::TokenExpired, "the access token has expired"));
         }

@@ -273,6 +273,20 @@ async fn row_31_claims_are_required_and_of_their_types() {
 }
 
 #[tokio::test]
+async fn an_address_that_was_not_verified_is_not_believed() {
+    let setup = Setup::new();
+    for (subject, verified, is_believed) in
+        [("ann", json!(true), true), ("bob", json!(null), true), ("eve", json!(false), false)]
+    {
+        let mut claims = claims(subject);
+        claims["email_verified"] = verified;
+        setup.identify(&setup.keys[0].token(&claims)).await.expect("a user all the same");
+        let admitted = setup.admitted();
+        assert_eq!(admitted[admitted.len() - 1].email.is_some(), is_believed, "{subject}");
+    }
+}
+
+#[tokio::test]
 async fn row_32_large_and_deep_tokens() {
     let setup = Setup::new();
     let deep = format!("{{\"alg\":\"RS256\",\"kid\":\"rsa\",\"x\":{}{}}}", "[".repeat(2_500), "]".repeat(2_500));

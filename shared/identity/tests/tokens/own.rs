@@ -226,6 +226,17 @@ fn expired_on_the_second_without_leeway() {
     assert_eq!(setup.kind(&token), ErrorKind::TokenExpired);
 }
 
+/// With a key that leaked nobody makes tokens for a time when the key is long withdrawn.
+#[test]
+fn issued_ahead_of_time() {
+    let mut setup = Setup::new();
+    for (ahead, is_good) in [(60, true), (61, false), (86_400, false)] {
+        let issued_at = NOW.plus(Duration::from_secs(ahead));
+        setup.identity = Identity { issued_at, expires_at: issued_at.plus(LIFE), ..setup.identity };
+        assert_eq!(setup.verifier.verify(&setup.token()).is_ok(), is_good, "{ahead} s ahead");
+    }
+}
+
 #[test]
 fn large_and_deep_tokens_cost_nothing() {
     let setup = Setup::new();
