@@ -235,9 +235,10 @@ impl MessageService for Rpc {
     }
 
     async fn subscribe(&self, request: Request<SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+        let ended = Caller::ended(&request);
         let (user, request) = for_user(request)?;
         let subscription = self.messages.replays.subscribe(user, &request.cursor).await.map_err(to_status)?;
-        Ok(Response::new(streams::subscribed(subscription, self.messages.feed.clone())))
+        Ok(Response::new(streams::subscribed(subscription, self.messages.feed.clone(), ended)))
     }
 
     async fn follow(&self, request: Request<Streaming<FollowRequest>>) -> Result<Response<Self::FollowStream>, Status> {

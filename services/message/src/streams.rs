@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, pin::Pin, vec};
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, future::BoxFuture, stream};
 use messenger_core::{Error, JournalId, Position, Result, UserId};
 use messenger_proto::{
     event::v1::Signal,
@@ -175,14 +175,21 @@ fn pieces_of_entries(chosen: &Chosen) -> VecDeque<FollowResponse> {
     )
 }
 
-/// What a subscriber hears.
-pub(crate) fn subscribed(subscription: Subscription, feed: Feed) -> Answers<SubscribeResponse> {
-    Box::pin(stream::unfold((subscription, feed), async |(mut subscription, feed)| {
-        let answer = match subscription.next().await? {
-            Ok(heard) => heard_as_answer(heard, &feed),
-            Err(error) => Err(to_status(error)),
+/// What a subscriber hears, until its token has ended.
+pub(crate) fn subscribed(
+    subscription: Subscription,
+    feed: Feed,
+    ended: BoxFuture<'static, Error>,
+) -> Answers<SubscribeResponse> {
+    Box::pin(stream::unfold(Some((subscription, feed, ended)), async |state| {
+        let (mut subscription, feed, mut ended) = state?;
+        let heard = tokio::select! {
+            biased;
+            error = &mut ended => return Some((Err(to_status(error)), None)),
+            heard = subscription.next() => heard?,
         };
-        Some((answer, (subscription, feed)))
+        let answer = heard.map_err(to_status).and_then(|heard| heard_as_answer(heard, &feed));
+        Some((answer, Some((subscription, feed, ended))))
     }))
 }
 

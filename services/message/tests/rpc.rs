@@ -56,6 +56,7 @@ on_both!(
     replay::foreign_cursors,
     replay::a_new_identity_ends_old_cursors,
     replay::subscribe_under_writes,
+    replay::a_subscription_ends_with_its_session,
     unary::sends_and_reads,
     unary::strangers_learn_nothing,
     unary::only_services,

@@ -22,6 +22,8 @@ use tonic::transport::server::Connected;
 
 /// Connections to one server: processes of ours have one each, others come by the dozen.
 const CONNECTIONS_MAX: usize = 1_024;
+/// Of these, those without a certificate where others have one: whoever reaches the port leaves room for our services.
+const STRANGERS_MAX: usize = 256;
 /// From the accepted connection to the first bytes of HTTP/2, the handshake of TLS included.
 const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 /// What every HTTP/2 connection begins with.
@@ -43,6 +45,7 @@ pub(crate) struct Incoming {
     listener: TcpListener,
     encryption: Option<Mutual>,
     places: Arc<Semaphore>,
+    places_of_strangers: Arc<Semaphore>,
     handshakes: TaskTracker,
     /// What they open.
     opened: (mpsc::Sender<Connection>, mpsc::Receiver<Connection>),
@@ -52,8 +55,10 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     pub(crate) fn new(listener: TcpListener, encryption: Option<Mutual>) -> Self {
-        let (places, opened) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), mpsc::channel(WAITING_MAX));
-        Self { listener, encryption, places, handshakes: TaskTracker::new(), opened, pause: None }
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places_of_strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        let (handshakes, opened) = (TaskTracker::new(), mpsc::channel(WAITING_MAX));
+        Self { listener, encryption, places, places_of_strangers, handshakes, opened, pause: None }
     }
 
     /// Who comes when there are too many is turned away.
@@ -62,8 +67,11 @@ impl Incoming {
         // Where the system refuses it, small answers wait a little.
         let _ = stream.set_nodelay(true);
         let (acceptor, opened) = (self.encryption.as_ref().map(Mutual::acceptor), self.opened.0.clone());
+        let strangers = Arc::clone(&self.places_of_strangers);
         self.handshakes.spawn(async move {
-            if let Some(connection) = open(stream, address, acceptor, place).await {
+            if let Some(connection) = open(stream, address, acceptor, place).await
+                && let Some(connection) = connection.among(strangers)
+            {
                 // The server has ended: so does the connection.
                 let _ = opened.send(connection).await;
             }
@@ -114,14 +122,24 @@ async fn open(
         },
     };
     let opening = Some(Opening { bytes_left: PREFACE_BYTES, until: Box::pin(sleep_until(until)) });
-    Some(Connection { stream, opening, _place: place })
+    Some(Connection { stream, opening, _places: (place, None) })
 }
 
-/// One connection; it holds its place as long as it lasts.
+/// One connection; it holds its places as long as it lasts.
 pub(crate) struct Connection {
     stream: Either<Box<TlsStream<TcpStream>>, TcpStream>,
     opening: Option<Opening>,
-    _place: OwnedSemaphorePermit,
+    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+}
+
+impl Connection {
+    /// None when it is encrypted, names nobody, and there are as many of its kind as there may be.
+    fn among(mut self, strangers: Arc<Semaphore>) -> Option<Self> {
+        if matches!(self.stream, Either::Left(_)) && self.connect_info().name.is_none() {
+            self._places.1 = Some(strangers.try_acquire_owned().ok()?);
+        }
+        Some(self)
+    }
 }
 
 /// Until the preface is there.

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tonic::{
     Status,
-    service::{Routes, RoutesBuilder},
+    service::{AxumBody, Routes, RoutesBuilder},
 };
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
@@ -28,11 +28,12 @@ use tracing::{Instrument as _, Span};
 use crate::{
     Caller, Trust, policy,
     status::{deadline_exceeded, to_status},
+    timely::Timely,
     trace,
     uncancelled::Uncancelled,
 };
 
-/// For callers that name no deadline: until a handler answers, or opens its stream of answers.
+/// For callers that name no deadline, and the longest an end user may name: until a handler answers, or opens its stream of answers.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The grain of the runtime's clock: a deadline below it is over before anything is begun.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -99,11 +100,10 @@ struct CallService<S> {
     inner: S,
 }
 
-impl<S, B, R> Service<Request<B>> for CallService<S>
+impl<S, R> Service<Request<AxumBody>> for CallService<S>
 where
-    S: Service<Request<B>, Response = Response<R>, Error = Infallible, Future: Send + 'static>,
+    S: Service<Request<AxumBody>, Response = Response<R>, Error = Infallible, Future: Send + 'static>,
     S: Clone + Send + 'static,
-    B: Send + 'static,
     R: Default + Send + 'static,
 {
     type Response = Response<R>;
@@ -114,19 +114,24 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<AxumBody>) -> Self::Future {
         let span = trace::server_span(&request);
         let waiting = self.inner.clone();
         let (layer, mut inner) = (self.layer.clone(), mem::replace(&mut self.inner, waiting));
         let answer = async move {
-            let (mut head, body) = request.into_parts();
+            let (mut head, mut body) = request.into_parts();
             let (caller, place) = match layer.admit(&head).await {
                 Ok(Some(admitted)) => admitted,
                 Ok(None) => return Ok(Status::unimplemented("there is no such call").into_http()),
                 Err(error) => return Ok(refuse(error)),
             };
             head.extensions.insert(caller);
-            let limit = deadline(&head.headers).unwrap_or(HANDLER_TIMEOUT);
+            let mut limit = deadline(&head.headers).unwrap_or(HANDLER_TIMEOUT);
+            if let Caller::User(_) = caller {
+                head.extensions.insert(Arc::clone(&layer.auth.verifier));
+                limit = limit.min(HANDLER_TIMEOUT);
+                body = AxumBody::new(Timely::new(body, limit));
+            }
             let path = head.uri.path().to_owned();
             let handler = inner.call(Request::from_parts(head, body));
             // As long as the handler runs, whoever still waits for it.

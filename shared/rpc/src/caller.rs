@@ -1,14 +1,18 @@
 //! Who a request is made for.
 
-use std::time::Duration;
+use std::{future, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 use messenger_core::{Error, UserId};
-use messenger_identity::Identity;
+use messenger_identity::{Identity, Verifier};
+use tokio::time::sleep;
 use tonic::{Request, metadata::MetadataValue};
 
 use crate::{ServerAuth, Service, accept::Peer, credential::SERVICE};
 
+/// How long a stream goes on at most after the token it was opened with has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ON_BEHALF_OF: &str = "x-on-behalf-of";
 
 /// Who a request is made for, as the server authenticated it.
@@ -32,6 +36,23 @@ impl Caller {
     /// UNAUTHENTICATED when the request did not come through [`routes`](crate::routes).
     pub fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         request.extensions().get().copied().ok_or_else(|| Error::unauthenticated("no credential"))
+    }
+
+    /// For streams, which outlive the check of a token: ready when the caller's has expired or was revoked, with what it
+    /// would be refused with. Never for services, which answer for their users themselves.
+    pub fn ended<T>(request: &Request<T>) -> BoxFuture<'static, Error> {
+        let verifier = request.extensions().get::<Arc<Verifier>>().cloned();
+        let (Ok(Self::User(identity)), Some(verifier)) = (Self::of(request), verifier) else {
+            return Box::pin(future::pending());
+        };
+        Box::pin(async move {
+            loop {
+                if let Err(error) = verifier.in_force(identity) {
+                    return error;
+                }
+                sleep(LOOK_EVERY).await;
+            }
+        })
     }
 
     /// The user acted for.

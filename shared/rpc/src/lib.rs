@@ -20,6 +20,7 @@ mod process;
 mod remote;
 mod server;
 mod status;
+mod timely;
 mod trace;
 mod uncancelled;
 

@@ -23,10 +23,11 @@ async fn end_users_may_not_call_what_is_for_services() {
         refused(end_users.register(ann.bearer(RegisterRequest::default())).await),
         refused(end_users.login(ann.bearer(LoginRequest::default())).await),
         refused(end_users.refresh_token(ann.bearer(RefreshTokenRequest::default())).await),
+        refused(end_users.change_password(ann.bearer(ChangePasswordRequest::default())).await),
         refused(end_users.get_jwks(ann.bearer(GetJwksRequest::default())).await),
         refused(end_users.watch_revocations(ann.bearer(WatchRevocationsRequest::default())).await),
     ];
-    assert_eq!(answers, [ErrorKind::Forbidden; 5]);
+    assert_eq!(answers, [ErrorKind::Forbidden; 6]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

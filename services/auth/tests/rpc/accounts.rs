@@ -195,15 +195,15 @@ async fn a_new_password_ends_the_other_sessions() {
         current_password: current.to_owned(),
         new_password: new.to_owned(),
     };
-    let mut end_users = server.end_users().await;
-    let error = end_users.change_password(ann.bearer(change("wrong password", "battery staple"))).await;
+    let in_session = |change| in_session(ann.id(), &ann.tokens.access_token, change);
+    let mut services = server.services();
+    let error = services.change_password(in_session(change("wrong password", "battery staple"))).await;
     assert_eq!(kind(&error.expect_err("wrong")), ErrorKind::InvalidCredentials);
-    let error = end_users.change_password(ann.bearer(change(PASSWORD, "short"))).await;
+    let error = services.change_password(in_session(change(PASSWORD, "short"))).await;
     assert_eq!(kind(&error.expect_err("too short")), ErrorKind::ValidationFailed);
     server.knock(&other.access_token).await.expect("nothing has changed");
 
-    let request = in_session(ann.id(), &ann.tokens.access_token, change(PASSWORD, "battery staple"));
-    server.services().change_password(request).await.expect("changed");
+    services.change_password(in_session(change(PASSWORD, "battery staple"))).await.expect("changed");
     server.until_revoked(&other.access_token).await;
     server.knock(&ann.tokens.access_token).await.expect("this session goes on");
     let error = server.login("ann@example.org", PASSWORD).await.expect_err("the old one");

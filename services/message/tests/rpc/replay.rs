@@ -1,10 +1,18 @@
 //! Replay and Subscribe: what was missed.
 
-use messenger_core::{Cursor, ErrorKind, JournalId, Position, UserId};
-use messenger_message::JournalCommand;
-use messenger_proto::message::v1::{ReplayRequest, ReplayResponse, SubscribeRequest, subscribe_response::Event};
-use messenger_rpc::{from_status, request_as};
+use std::{sync::Arc, time::Duration};
+
+use messenger_core::{Clock as _, Cursor, ErrorKind, JournalId, Position, SystemClock, UserId};
+use messenger_identity::{AccessClaims, Identity, Revocation, Signer, TokenRules, Verifier, jwks};
+use messenger_message::{BusLocation, JournalCommand};
+use messenger_proto::message::v1::{
+    ReplayRequest, ReplayResponse, SubscribeRequest, message_service_client::MessageServiceClient,
+    subscribe_response::Event,
+};
+use messenger_rpc::{RpcChannel, ServerAuth, Service, from_status, request_as};
+use messenger_telemetry::Shutdown;
 use tokio::time::timeout;
+use tonic::Request;
 use uuid::Uuid;
 
 use crate::{
@@ -184,4 +192,35 @@ pub async fn subscribe_under_writes(world: &World) {
     for writer in writers {
         writer.await.expect("written");
     }
+}
+
+/// The token is checked when a stream is opened; the stream may not outlive it.
+pub async fn a_subscription_ends_with_its_session(world: &World) {
+    let rules = TokenRules::default();
+    let signer = Signer::from_pkcs8("k1", &Signer::generate().expect("randomness")).expect("a key");
+    let verifier = Arc::new(Verifier::new(rules.clone(), Arc::new(SystemClock)));
+    verifier.set_keys(&jwks(&[signer.jwk()])).expect("a key");
+    let (conversation, _) = RpcChannel::in_process(Service::Message);
+    let messages = world.messages(BusLocation::Local, conversation, &Shutdown::new()).await;
+    let routes = messages.routes(ServerAuth { verifier: verifier.clone(), trust: world.credential.trust() });
+    let mut client = MessageServiceClient::new(routes);
+    let (now, user_id) = (SystemClock.now(), new_id());
+    let expires_at = now.plus(Duration::from_secs(600));
+    let identity = Identity { user_id, session_id: new_id(), issued_at: now, expires_at };
+    let bearer = format!("Bearer {}", signer.sign(&AccessClaims::new(&rules, identity, "t1".to_owned())));
+    let mut request = Request::new(SubscribeRequest::default());
+    request.metadata_mut().insert("authorization", bearer.parse().expect("ASCII"));
+    let mut feed = client.subscribe(request).await.expect("subscribed").into_inner();
+    let first = timeout(PATIENCE, feed.message()).await.expect("in time").expect("no error").expect("an event");
+    assert!(matches!(first.event, Some(Event::CaughtUp(_))), "{first:?}");
+    verifier.revoke(Revocation {
+        number: 1,
+        user_id,
+        session_id: Some(identity.session_id),
+        except_session_id: None,
+        revoked_at: now,
+        until: Revocation::own_until(now),
+    });
+    let error = timeout(PATIENCE, feed.message()).await.expect("in time").expect_err("the session was ended");
+    assert_eq!(from_status(&error).kind(), ErrorKind::TokenRevoked);
 }
