@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use messenger_core::Result;
+use messenger_core::{Error, ErrorKind, Result};
 use messenger_db::StoreArgs;
 use messenger_identity::TokenRules;
 use messenger_rpc::ServeArgs;
@@ -103,6 +103,18 @@ impl TokenConfig {
         TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
     }
 
+    /// Whether the settings fit together: what revokes a session is kept as long as its refresh tokens.
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED, for the operator, when they do not.
+    pub fn check(&self) -> Result<()> {
+        if self.refresh_token_ttl < self.access_token_ttl {
+            let line = "--refresh-token-ttl must not be shorter than --access-token-ttl";
+            return Err(Error::new(ErrorKind::ValidationFailed, line));
+        }
+        Ok(())
+    }
+
     /// What keys are encrypted with; none: nothing.
     ///
     /// # Errors
@@ -188,6 +200,17 @@ mod tests {
     fn defaults_are_the_same_by_flag_and_in_code() {
         let config = Config::try_parse_from(["messenger-auth"]).expect("defaults");
         assert_eq!(format!("{:?}", config.tokens), format!("{:?}", TokenConfig::default()));
+    }
+
+    #[test]
+    fn a_session_lasts_at_least_as_long_as_its_access_tokens() {
+        let checked = |access, refresh| {
+            let arguments = ["messenger-auth", "--access-token-ttl", access, "--refresh-token-ttl", refresh];
+            Config::try_parse_from(arguments).expect("each by itself").tokens.check()
+        };
+        checked("10m", "10m").expect("as long");
+        let error = checked("15m", "14m").expect_err("shorter");
+        assert!(error.to_string().contains("--refresh-token-ttl"), "{error}");
     }
 
     #[test]

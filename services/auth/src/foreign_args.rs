@@ -102,6 +102,9 @@ impl ForeignArgs {
         }
         let url = reqwest::Url::parse(text).ok().filter(|url| url.has_host());
         let url = url.ok_or_else(|| refused("--identity-jwks-url must be of the form https://… or file:///…"))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refused("--identity-jwks-url must not hold a user or a password: it is shown in logs"));
+        }
         let is_here = ["127.0.0.1", "[::1]", "localhost"].contains(&url.host_str().unwrap_or_default());
         match url.scheme() {
             "https" => Ok(JwksLocation::Url(text.to_owned())),
@@ -169,6 +172,8 @@ mod tests {
             (&[""], &[url], &["chat"]),
             (&["a"], &["http://keys.example/jwks"], &["chat"]),
             (&["a"], &["ftp://a/jwks"], &["chat"]),
+            (&["a"], &["https://user@a/jwks"], &["chat"]),
+            (&["a"], &["https://:secret@a/jwks"], &["chat"]),
             (&["a"], &["file://relative"], &["chat"]),
             (&["a"], &["jwks.json"], &["chat"]),
         ] {

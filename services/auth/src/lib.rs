@@ -73,6 +73,7 @@ pub struct Auth {
 /// # Errors
 /// VALIDATION_FAILED, for the operator, when a setting cannot be used; UNAVAILABLE or INTERNAL when the store cannot.
 pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Auth> {
+    config.check()?;
     let (keys, refresh_secret) = KeyRing::open(store.clone(), clock.clone(), config.seal()?).await?;
     let keys = Arc::new(keys);
     let foreign = Foreign::open(config.sources()?, store.clone(), clock.clone(), Pace::default()).await?;
