@@ -97,7 +97,7 @@ impl Journal {
     }
 }
 
-/// The rule of DESIGN section 4: what comes next is taken, what is there is left, a gap is answered with the version.
+/// The rule of versions: what comes next is taken, what is there is left, a gap is answered with the version.
 fn append(held: &mut Held, changes: Vec<ConversationChanged>) -> i64 {
     assert!((1..=100).contains(&changes.len()), "{} changes in one request", changes.len());
     let bytes: usize = changes.iter().map(prost::Message::encoded_len).sum();

@@ -1,4 +1,4 @@
-//! ATTACKS section F, rows 75 and 76: floods of frames, and calls without end. A neighbour notices nothing.
+//! Rows 75 and 76 of docs/security.md: floods of frames, and calls without end. A neighbour notices nothing.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

@@ -1,4 +1,4 @@
-//! ATTACKS section F, rows 72 to 74: credentials, methods and messages that are none. A neighbour notices nothing.
+//! Rows 72 to 74 of docs/security.md: credentials, methods and messages that are none. A neighbour notices nothing.
 
 use bytes::Bytes;
 use h2::Reason;
