@@ -89,6 +89,8 @@ async fn sync(State(gateway): State<Arc<Gateway>>, caller: Caller, Query(query):
     let deadline = Instant::now() + wait;
     let mut page = replay(&gateway, user_id, cursor, page_size).await?;
     if page.entries.is_empty() && page.limited.is_empty() && arrives(&gateway, user_id, &page.cursor, deadline).await? {
+        // The wait may be longer than the rest of the token's life.
+        gateway.verifier.in_force(caller.0)?;
         page = replay(&gateway, user_id, page.cursor, page_size).await?;
     }
     let journal = Cursor::decode(&page.cursor).map_err(|error| Error::internal(error.to_string()))?.journal;

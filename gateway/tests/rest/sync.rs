@@ -1,6 +1,7 @@
 //! The feed by long poll.
 
 use messenger_testkit::api::User;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::messenger::Messenger;
@@ -54,4 +55,23 @@ async fn a_waiting_poll_is_answered_by_the_event() {
     messenger.api.post(&ann, &messages, json!({ "content": "two" })).await.expect("sent");
     let page = sync(&messenger, &ben, &page["cursor"], "&waitMs=1000").await;
     assert_eq!(names(&page), vec!["participant_removed"], "its own removal and nothing after");
+}
+
+#[tokio::test]
+async fn a_waiting_poll_is_not_answered_after_a_logout() {
+    let messenger = Messenger::start().await;
+    let ann = messenger.api.register("ann").await.expect("registered");
+    let ben = messenger.api.register("ben").await.expect("registered");
+    let group = messenger.api.group(&ann, false, &[&ben]).await.expect("a group");
+    let start = messenger.api.get(&ben, "sync").await.expect("a cursor");
+    let path = format!("sync?cursor={}&waitMs=30000", start["cursor"].as_str().expect("a cursor"));
+    let waiting = messenger.request(Method::GET, &path).bearer_auth(&ben.token).send();
+    let ended_and_sent = async {
+        messenger.api.call(Method::POST, "auth/logout", Some(&ben.token), None).await.expect("logged out");
+        while messenger.get_status(Some(&ben), "sync").await != StatusCode::UNAUTHORIZED {}
+        let messages = format!("conversations/{group}/messages");
+        messenger.api.post(&ann, &messages, json!({ "content": "not for who logged out" })).await.expect("sent");
+    };
+    let (answer, ()) = tokio::join!(waiting, ended_and_sent);
+    assert_eq!(answer.expect("an answer").status(), StatusCode::UNAUTHORIZED);
 }
