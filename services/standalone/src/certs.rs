@@ -52,7 +52,8 @@ impl CertsCommand {
                 println!("{}", folder.join("ca").display());
             }
             Self::Issue(IssueArgs { names, host, days, folder }) => {
-                if let Some(taken) = host.iter().find(|host| Service::OURS.iter().any(|ours| ours.name() == *host)) {
+                let is_ours = |host: &&String| Service::OURS.iter().any(|ours| ours.name().eq_ignore_ascii_case(host));
+                if let Some(taken) = host.iter().find(is_ours) {
                     let line = format!("--host {taken}: that is the name of a service, which would be taken for it");
                     return Err(Error::new(ErrorKind::ValidationFailed, line));
                 }
