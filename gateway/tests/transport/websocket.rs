@@ -1,9 +1,12 @@
 //! Plain WebSocket: the first frame, answers, bad frames that are answered and bad framing that closes.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
@@ -143,22 +146,63 @@ fn session(token: &str, bytes: &[u8]) -> Vec<u8> {
     [head.as_bytes(), bytes].concat()
 }
 
-/// The code of the close frame at the end of what the server said.
-fn close_code(answer: &[u8]) -> Option<u16> {
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let mut frames = &answer[head..];
-    loop {
-        let (opcode, length) = (frames.first()? & 0x0f, usize::from(*frames.get(1)?));
+/// The frames after the handshake, as far as they are whole: kind and body.
+fn frames(answer: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
+    let mut rest = &answer[head..];
+    std::iter::from_fn(move || {
+        let (kind, length) = (rest.first()? & 0x0f, usize::from(*rest.get(1)?));
         let (start, length) = match length {
-            126 => (4, usize::from(u16::from_be_bytes([*frames.get(2)?, *frames.get(3)?]))),
+            126 => (4, usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]))),
             length => (2, length),
         };
-        let body = frames.get(start..start + length)?;
-        if opcode == 8 {
-            return Some(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
-        }
-        frames = &frames[start + length..];
+        let body = rest.get(start..start + length)?;
+        rest = &rest[start + length..];
+        Some((kind, body))
+    })
+}
+
+/// The code of the close frame at the end of what the server said.
+fn close_code(answer: &[u8]) -> Option<u16> {
+    let (_, body) = frames(answer).find(|(kind, _)| *kind == 8)?;
+    Some(u16::from_be_bytes([*body.first()?, *body.get(1)?]))
+}
+
+/// Its write is given up, but not what it is told: the cursor of its last message is all it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_late_from_a_draining_server_gets_no_message_behind_a_gap() {
+    let server = Server::start(Settings::default()).await;
+    let (ann, bob) = (server.register().await, server.register().await);
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("small");
+    let mut late = socket.connect(server.address).await.expect("the server listens");
+    late.write_all(&session(&bob.token, &[])).await.expect("the server reads");
+    // Until it is there: what it is sent before would be told nobody.
+    late.read_exact(&mut [0; 256]).await.expect("a first frame");
+    let mut sender = Socket::connected(&server, &ann.token).await;
+    let draft = json!({ "receiverId": bob.id, "content": "x".repeat(10_000) });
+    // More than the kernel takes, less than the queue of a connection.
+    for ack in 0..90 {
+        sender.send(&format!(r#"42{ack}["send_message",{draft}]"#)).await;
     }
+    for _ in 0..90 {
+        while !sender.text().await.starts_with("43") {}
+    }
+    let mut stopping = std::pin::pin!(server.stop());
+    let is_waiting = tokio::time::timeout(Duration::from_secs(2), &mut stopping).await.is_err();
+    let mut received = Vec::new();
+    let (ended, _) =
+        in_time(async { tokio::join!(async { !is_waiting || stopping.await }, late.read_to_end(&mut received)) }).await;
+    assert!(ended, "everything ends in time");
+    // The head of the answer is among the bytes that were read first; what follows begins within a frame or after one.
+    let text = String::from_utf8_lossy(&received);
+    let seqs: Vec<u64> = text
+        .split("\"seq\":")
+        .skip(1)
+        .map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().expect("a first").parse().expect("a number"))
+        .collect();
+    assert!(!seqs.is_empty() && seqs.len() < 90, "{} messages", seqs.len());
+    assert!(seqs.iter().zip(1..).all(|(seq, expected)| *seq == expected), "{seqs:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
