@@ -383,5 +383,5 @@ async fn rights_hold_for_the_next_message(location: Location) {
     assert_eq!((id_of(&found), found.created), (p2p, false));
     let nobody = Target::ReceiverId(user().to_string());
     assert_eq!(kind(trio.send(ann, nobody).await), Some(ErrorKind::NotFound));
-    assert!(trio.shutdown.drain(Duration::from_secs(5)).await);
+    assert!(trio.shutdown.drain(Duration::from_secs(30)).await);
 }

@@ -32,7 +32,7 @@ async fn a_user_from_registration_to_logout_over_tcp() {
 async fn a_user_from_registration_to_logout_on_postgresql() {
     let server = Server::on(Place::postgres().await).await;
     walk(&server, server.services()).await;
-    assert!(server.shutdown.drain(Duration::from_secs(5)).await);
+    assert!(server.shutdown.drain(Duration::from_secs(30)).await);
     server.place.remove().await;
 }
 

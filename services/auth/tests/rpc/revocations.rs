@@ -15,8 +15,8 @@ use tonic::Streaming;
 use crate::server::{PASSWORD, Server, kind, session_of};
 
 async fn next(stream: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
-    let next = timeout(Duration::from_secs(2), stream.message());
-    next.await.expect("within two seconds").expect("open").expect("not ended")
+    let next = timeout(Duration::from_secs(20), stream.message());
+    next.await.expect("in time").expect("open").expect("not ended")
 }
 
 /// The next that is not a heartbeat.

@@ -44,7 +44,7 @@ pub async fn a_journal_that_is_away(location: Location) {
     one.wire.set(Fault::None);
     assert_eq!(kind(one.remove(ann, &id, bob).await), Some(ErrorKind::NotFound));
     assert!(!one.p2p(cid, ann).await.expect("there").created);
-    assert!(shutdown.drain(Duration::from_secs(5)).await);
+    assert!(shutdown.drain(Duration::from_secs(30)).await);
 }
 
 /// A refusal by rights that the journal does not have yet is no answer.

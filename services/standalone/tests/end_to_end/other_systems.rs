@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::on_every_wire;
 
-/// Whatever passes by itself passes within this.
-const SOON: Duration = Duration::from_secs(20);
+/// Whatever passes by itself passes within this: an unknown key may have to wait a minute to be looked for.
+const SOON: Duration = Duration::from_secs(90);
 
 pub async fn start(shape: Shape, system: &IdentitySystem, more: Vec<&'static str>) -> anyhow::Result<Cluster> {
     let settings = Settings { environment: system.settings(), auth: more, ..Settings::default() };
