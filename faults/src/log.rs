@@ -38,7 +38,7 @@ pub enum Line {
 }
 
 /// A change of rights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     Remove,
     Add,

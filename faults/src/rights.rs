@@ -2,10 +2,11 @@
 //! logs when it asks and when it is answered.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use messenger_testkit::{Api, User};
@@ -45,8 +46,12 @@ pub struct Admin {
     pub members: Vec<Member>,
     pub edges: Vec<SocketAddr>,
     pub random: Random,
+    /// What was asked for and when, last, without an answer.
+    pub unanswered: HashMap<(Change, usize), Instant>,
 }
 
+/// What was asked for without an answer may be done as late as this, by a process that stood still.
+const DOUBTFUL_FOR: Duration = Duration::from_secs(60);
 /// Then it asks again, elsewhere.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -86,12 +91,13 @@ impl Admin {
     async fn make(&mut self, change: Change, at: usize, log: &mut Log, board: &Board) -> anyhow::Result<()> {
         let client = self.members[at].client;
         log.write(&Line::Ask { change, client })?;
-        let (mut is_first, mut gateway) = (true, self.random.below(self.edges.len() as u64) as usize);
+        let mut gateway = self.random.below(self.edges.len() as u64) as usize;
         loop {
             match self.ask(change, &self.members[at].user, self.edges[gateway]).await {
                 Ok((status, _)) if status.is_success() => break,
                 // An earlier attempt without an answer removed it.
-                Ok((StatusCode::NOT_FOUND, _)) if change == Change::Remove && !is_first => break,
+                Ok((StatusCode::NOT_FOUND, _)) if self.is_doubtful(Change::Remove, client) => break,
+                Ok((StatusCode::TOO_MANY_REQUESTS, _)) => {}
                 Ok((StatusCode::UNAUTHORIZED, _)) => {
                     // Its token has had its time.
                     if let Ok(token) = log_in(self.edges[gateway], &self.user).await {
@@ -102,13 +108,26 @@ impl Admin {
                     board.wrong(format!("{change:?} of {client} was answered {status} {answer}"));
                     break;
                 }
-                _ => {}
+                _ => _ = self.unanswered.insert((change, client), Instant::now()),
             }
-            (is_first, gateway) = (false, (gateway + 1) % self.edges.len());
+            gateway = (gateway + 1) % self.edges.len();
             sleep(RETRY_AFTER).await;
         }
         board.changes.fetch_add(1, Ordering::Relaxed);
-        log.write(&Line::Done { change, client })
+        log.write(&Line::Done { change, client })?;
+        // An attempt to give it that nobody answered may still be done: it counts as asked back.
+        let given = match change {
+            Change::Remove => Change::Add,
+            Change::Demote => Change::Promote,
+            Change::Restrict => Change::Open,
+            Change::Add | Change::Promote | Change::Open => return Ok(()),
+        };
+        if self.is_doubtful(given, client) { log.write(&Line::Ask { change: given, client }) } else { Ok(()) }
+    }
+
+    fn is_doubtful(&self, change: Change, client: usize) -> bool {
+        let is_meant = |asked: &(Change, usize)| asked.0 == change && (asked.1 == client || change == Change::Open);
+        self.unanswered.iter().any(|(asked, at)| is_meant(asked) && at.elapsed() < DOUBTFUL_FOR)
     }
 
     async fn ask(&self, change: Change, user: &str, edge: SocketAddr) -> anyhow::Result<(StatusCode, Value)> {

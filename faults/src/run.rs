@@ -1,6 +1,7 @@
 //! One run: start everything, let clients write while things break, let it settle, compare.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -122,6 +123,7 @@ fn start_admin(people: &People, cluster: &Cluster, random: &mut Random, around: 
         members: people.members.clone(),
         edges: cluster.edges(),
         random: random.fork(),
+        unanswered: HashMap::new(),
     };
     let (board, folder) = (Arc::clone(board), folder.to_owned());
     tasks.spawn(async move { admin.run(board, &folder, number).await });
