@@ -118,24 +118,23 @@ impl Tally {
     }
 }
 
-/// From the beginning to the end.
-#[derive(Default)]
-struct Totals {
+/// Where all pairs count.
+struct Counts {
+    /// Since counting began anew.
+    tally: RefCell<Tally>,
+    // From the beginning to the end.
     accepted: Cell<u64>,
     delivered: Cell<u64>,
     duplicated: Cell<u64>,
 }
 
-impl Totals {
-    fn count(of: &Cell<u64>) {
-        of.set(of.get() + 1);
-    }
+fn count(of: &Cell<u64>) {
+    of.set(of.get() + 1);
 }
 
 /// Pairs at work.
 pub struct Talks {
-    tally: Rc<RefCell<Tally>>,
-    totals: Rc<Totals>,
+    counts: Rc<Counts>,
     stop: CancellationToken,
     senders: JoinSet<anyhow::Result<u64>>,
     receivers: JoinSet<anyhow::Result<()>>,
@@ -146,8 +145,12 @@ impl Talks {
     /// Connects the accounts two by two and lets the first of each pair send; senders with a pause do not begin at once.
     pub async fn begin(target: &Target, accounts: &[Account], pace: Pace) -> anyhow::Result<Self> {
         let mut talks = Self {
-            tally: Rc::new(RefCell::new(Tally::new())),
-            totals: Rc::new(Totals::default()),
+            counts: Rc::new(Counts {
+                tally: RefCell::new(Tally::new()),
+                accepted: Cell::default(),
+                delivered: Cell::default(),
+                duplicated: Cell::default(),
+            }),
             stop: CancellationToken::new(),
             senders: JoinSet::new(),
             receivers: JoinSet::new(),
@@ -160,17 +163,16 @@ impl Talks {
         let (epoch, count) = (Instant::now(), connected.len() as u32);
         for ((sender, receiver, pair), n) in connected.into_iter().zip(0..) {
             let begin = epoch + pace.pause.unwrap_or_default() * n / count;
-            let counted = Counted { tally: talks.tally.clone(), totals: talks.totals.clone() };
             let sending = Sending { pace, begin, receiver: pair[1].id.clone(), epoch };
-            talks.senders.spawn_local(sending.run(sender, counted.clone(), talks.stop.clone()));
-            talks.receivers.spawn_local(receive(receiver, epoch, counted, talks.stop_receivers.clone()));
+            talks.senders.spawn_local(sending.run(sender, talks.counts.clone(), talks.stop.clone()));
+            talks.receivers.spawn_local(receive(receiver, epoch, talks.counts.clone(), talks.stop_receivers.clone()));
         }
         Ok(talks)
     }
 
     /// What was counted so far; counting begins anew.
     pub fn count_anew(&self) -> Tally {
-        self.tally.replace(Tally::new())
+        self.counts.tally.replace(Tally::new())
     }
 
     /// Ends sending, then waits for the answers and the deliveries still to come; tells which did not come.
@@ -184,7 +186,7 @@ impl Talks {
         while self.missing() > 0 && Instant::now() < give_up {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        (trouble.lost, trouble.duplicated) = (self.missing(), self.totals.duplicated.get());
+        (trouble.lost, trouble.duplicated) = (self.missing(), self.counts.duplicated.get());
         self.stop_receivers.cancel();
         while let Some(receiver) = self.receivers.join_next().await {
             receiver??;
@@ -193,15 +195,8 @@ impl Talks {
     }
 
     fn missing(&self) -> u64 {
-        self.totals.accepted.get().saturating_sub(self.totals.delivered.get())
+        self.counts.accepted.get().saturating_sub(self.counts.delivered.get())
     }
-}
-
-/// Where the members of a pair count.
-#[derive(Clone)]
-struct Counted {
-    tally: Rc<RefCell<Tally>>,
-    totals: Rc<Totals>,
 }
 
 struct Sending {
@@ -216,7 +211,7 @@ const BURST_MAX: u64 = 256;
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(20);
 
 impl Sending {
-    async fn run(self, mut client: Client, counted: Counted, stop: CancellationToken) -> anyhow::Result<u64> {
+    async fn run(self, mut client: Client, counts: Rc<Counts>, stop: CancellationToken) -> anyhow::Result<u64> {
         let (mut sequence, mut undecided) = (0, 0);
         loop {
             let burst = self.due(sequence).min(self.pace.window - undecided).min(BURST_MAX);
@@ -232,12 +227,12 @@ impl Sending {
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = self.wait(sequence), if undecided < self.pace.window => {}
-                packet = client.next() => undecided -= count_ack(packet?, &counted),
+                packet = client.next() => undecided -= count_ack(packet?, &counts),
             }
         }
         let last_answers = async {
             while undecided > 0 {
-                undecided -= count_ack(client.next().await?, &counted);
+                undecided -= count_ack(client.next().await?, &counts);
             }
             anyhow::Ok(())
         };
@@ -266,9 +261,9 @@ impl Sending {
     }
 }
 
-fn count_ack(packet: Packet, counted: &Counted) -> u64 {
+fn count_ack(packet: Packet, counts: &Counts) -> u64 {
     let Packet::Ack(text) = packet else { return 0 };
-    let mut tally = counted.tally.borrow_mut();
+    let mut tally = counts.tally.borrow_mut();
     if text.contains("\"error\":") {
         if tally.errors == 0 {
             eprintln!("refused, and perhaps more: {text}");
@@ -276,12 +271,17 @@ fn count_ack(packet: Packet, counted: &Counted) -> u64 {
         tally.errors += 1;
     } else {
         tally.acked += 1;
-        Totals::count(&counted.totals.accepted);
+        count(&counts.accepted);
     }
     1
 }
 
-async fn receive(mut client: Client, epoch: Instant, counted: Counted, stop: CancellationToken) -> anyhow::Result<()> {
+async fn receive(
+    mut client: Client,
+    epoch: Instant,
+    counts: Rc<Counts>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (mut last, mut seen) = (None, Seen::default());
     loop {
         let packet = tokio::select! {
@@ -292,8 +292,8 @@ async fn receive(mut client: Client, epoch: Instant, counted: Counted, stop: Can
         let Some((sequence, sent)) = read_marker(&text) else { continue };
         let now = u64::try_from(epoch.elapsed().as_micros()).unwrap_or(u64::MAX);
         let is_new = seen.insert(sequence);
-        Totals::count(if is_new { &counted.totals.delivered } else { &counted.totals.duplicated });
-        let mut tally = counted.tally.borrow_mut();
+        count(if is_new { &counts.delivered } else { &counts.duplicated });
+        let mut tally = counts.tally.borrow_mut();
         if last.is_some_and(|last| sequence <= last) {
             tally.reordered += 1;
         }

@@ -45,8 +45,8 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes the system keeps for a peer that does not read; beyond, our own bounds count.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Answers on the listener, encrypted if there is a certificate, until the gateway's shutdown and its drain delay; then waits at most 6 s for the requests that run.
-/// WebSockets are drained by the session core at the same time.
+/// Answers on the listener, encrypted if there is a certificate, until the gateway's shutdown and its drain delay; then
+/// waits at most 6 s for the requests that run. WebSockets are drained by the session core at the same time.
 ///
 /// # Errors
 /// None today: what a client or the network does to a connection ends that connection.

@@ -142,12 +142,10 @@ impl CatchUp {
                 if replay.is_reading() || !replay.queue(connection) {
                     return;
                 }
-                // Where it is in another journal says nothing: the service answers that, and the client is told.
-                if replay.has_more() || hub.journal().is_some_and(|journal| journal != replay.cursor().journal) {
+                if replay.has_more() {
                     return replay.read_on();
                 }
-                let went =
-                    hub.go_live(connection, replay.cursor().position, |reached| replay.complete(connection, reached));
+                let went = hub.go_live(connection, replay.cursor(), |reached| replay.complete(connection, reached));
                 if went == GoLive::ReadOn {
                     replay.read_on();
                 }

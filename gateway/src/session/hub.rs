@@ -143,8 +143,8 @@ impl Hub {
     }
 
     /// See [`Rooms::go_live`].
-    pub fn go_live(&self, connection: &Connection, reached: Position, on_live: impl FnOnce(Position)) -> GoLive {
-        self.lock().rooms.go_live(connection, reached, on_live)
+    pub fn go_live(&self, connection: &Connection, cursor: Cursor, on_live: impl FnOnce(Position)) -> GoLive {
+        self.lock().rooms.go_live(connection, cursor, on_live)
     }
 
     /// See [`Rooms::go_live_at_head`].

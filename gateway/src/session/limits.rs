@@ -65,10 +65,11 @@ impl Flood {
         let seconds = self.began.elapsed().as_secs();
         if seconds > 0 {
             let is_flood = self.events >= per_second_max * seconds;
-            self.seconds = match is_flood {
-                true => self.seconds + seconds.min(PAUSE_SECONDS_MAX),
+            self.seconds = if is_flood {
+                self.seconds + seconds.min(PAUSE_SECONDS_MAX)
+            } else {
                 // A pause counts for what it is: one second does not buy nine.
-                false => self.seconds.saturating_sub(seconds),
+                self.seconds.saturating_sub(seconds)
             };
             (self.began, self.events) = (Instant::now(), 0);
         }
@@ -190,6 +191,24 @@ mod tests {
         assert_eq!(closed_after(1, Duration::from_millis(55)).await, None, "a little below");
         assert_eq!(closed_after(100_000, Duration::from_secs(60)).await, Some(300), "bursts with pauses");
         assert_eq!(closed_after(3_000, Duration::from_secs(200)).await, None, "a burst now and then");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_of_silence_does_not_buy_nine_of_flood() {
+        let mut flood = limits(2, 50).flood();
+        let mut floods = async || {
+            for _ in 0..9 {
+                if !(0..1_000).all(|_| flood.admits()) {
+                    return false;
+                }
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            let is_open = flood.admits();
+            tokio::time::advance(Duration::from_secs(1)).await;
+            is_open
+        };
+        assert!(floods().await, "nine seconds are no flood");
+        assert!(!floods().await);
     }
 
     #[test]

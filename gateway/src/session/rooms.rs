@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use messenger_core::{Bug, ConversationId, IdMap, IdSet, JournalId, Position, UserId, is_seeded};
+use messenger_core::{Bug, ConversationId, Cursor, IdMap, IdSet, JournalId, Position, UserId, is_seeded};
 use messenger_identity::Identity;
 use messenger_proto::event::v1::{self as event, conversation_changed::Change};
 
@@ -172,9 +172,17 @@ impl Rooms {
         }
     }
 
-    /// Makes a connection live from `reached` on, queueing what was delivered meanwhile: no gap, no double.
+    /// Makes a connection live from the cursor on, queueing what was delivered meanwhile: no gap, no double.
     /// `on_live` queues what is to stand between the two.
-    pub fn go_live(&mut self, connection: &Connection, reached: Position, on_live: impl FnOnce(Position)) -> GoLive {
+    pub fn go_live(&mut self, connection: &Connection, cursor: Cursor, on_live: impl FnOnce(Position)) -> GoLive {
+        // Where it is in another journal says nothing: the service answers that, and the client is told.
+        if self.journal.is_some_and(|journal| journal != cursor.journal) {
+            return GoLive::ReadOn;
+        }
+        self.go_live_from(connection, cursor.position, on_live)
+    }
+
+    fn go_live_from(&mut self, connection: &Connection, reached: Position, on_live: impl FnOnce(Position)) -> GoLive {
         let Some(room) = self.users.get_mut(&connection.user_id) else { return GoLive::NotYet };
         if room.follow != Follow::Following {
             return GoLive::NotYet;
@@ -200,7 +208,7 @@ impl Rooms {
     pub fn go_live_at_head(&mut self, connection: &Connection, on_live: impl FnOnce(Position)) -> GoLive {
         let Some(room) = self.users.get(&connection.user_id) else { return GoLive::NotYet };
         let head = self.position.max(room.settled_from);
-        self.go_live(connection, head, on_live)
+        self.go_live_from(connection, head, on_live)
     }
 
     /// The member that is this connection.
@@ -265,5 +273,50 @@ fn removed_by(entry: &event::Entry) -> Option<UserId> {
     match change_of(entry)? {
         Change::ParticipantRemoved(removed) => removed.user_id.parse().ok(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use messenger_core::{SessionId, Timestamp};
+    use messenger_identity::Identity;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::session::{
+        frame::WireFormat,
+        hub::{Capacity, Hub},
+    };
+
+    /// A backup was restored: the new journal's head lies below where the client was in the old one.
+    #[test]
+    fn a_position_of_another_journal_makes_nobody_live() {
+        let [old, new] = [1, 2].map(|number| JournalId(Uuid::from_u128(number)));
+        let user_id = UserId::from_uuid(Uuid::from_u128(9));
+        let hub = Arc::new(Hub::new(usize::MAX));
+        hub.restart(old, Position(1_000));
+        let [replaying, live] = [1, 2].map(|origin| Connection::new(user_id, origin, WireFormat::Plain));
+        let identity = Identity {
+            user_id,
+            session_id: SessionId::from_uuid(Uuid::from_u128(7)),
+            issued_at: Timestamp::default(),
+            expires_at: Timestamp::default(),
+        };
+        let capacity = Capacity { per_user: 2, in_all: 2 };
+        let _seats = [&replaying, &live].map(|connection| hub.join(connection, &identity, capacity).expect("room"));
+        let follow = |position| {
+            hub.take_interest();
+            hub.follow(user_id, position, IdSet::default());
+        };
+        follow(Position(1_000));
+        let reached = |journal| Cursor { journal, position: Position(1_000) };
+        assert_eq!(hub.go_live(&live, reached(old), drop), GoLive::Live(Position(1_000)));
+        hub.restart(new, Position(900));
+        follow(Position(900));
+        assert_eq!(hub.go_live(&replaying, reached(old), drop), GoLive::ReadOn, "the service tells the client");
+        assert!(matches!(hub.progress(&live), Some(Progress::Lost)), "it cannot know what it missed");
+        assert_eq!(hub.go_live(&replaying, reached(new), drop), GoLive::Live(Position(1_000)));
     }
 }

@@ -1,40 +1,12 @@
 //! Frames of the plain WebSocket, byte by byte.
 
-use std::fmt::Write as _;
-
 use messenger_testkit::User;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{Socket, raw},
+    client::{Socket, close_code, raw, session},
     world::World,
 };
-
-/// A handshake, and these bytes after it.
-pub fn session(token: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut head = String::from("GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
-    head.push_str("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
-    write!(head, "Authorization: Bearer {token}\r\n\r\n").expect("a String takes everything");
-    [head.as_bytes(), bytes].concat()
-}
-
-/// The code of the close frame at the end of what the server said.
-fn close_code(answer: &[u8]) -> Option<u16> {
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
-    let mut frames = &answer[head..];
-    loop {
-        let (opcode, length) = (frames.first()? & 0x0f, usize::from(*frames.get(1)?));
-        let (start, length) = match length {
-            126 => (4, usize::from(u16::from_be_bytes([*frames.get(2)?, *frames.get(3)?]))),
-            length => (2, length),
-        };
-        let body = frames.get(start..start + length)?;
-        if opcode == 8 {
-            return Some(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
-        }
-        frames = &frames[start + length..];
-    }
-}
 
 fn masked(head: &[u8], body: &[u8]) -> Vec<u8> {
     [head, &[0; 4], body].concat()

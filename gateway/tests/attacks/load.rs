@@ -11,8 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{Socket, in_time},
-    framing::session,
+    client::{Socket, in_time, session},
     server::Settings,
     world::World,
 };

@@ -1,6 +1,6 @@
-//! Plain WebSocket: the first frame, answers, bad frames that are answered and bad framing that closes.
+//! Plain WebSocket: the first frame, answers, bad frames that are answered, readers that are slow or gone.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::{
@@ -10,7 +10,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    client::{Socket, in_time, raw},
+    client::{Socket, close_code, in_time, raw, session},
     server::{Server, Settings, User},
 };
 
@@ -99,73 +99,11 @@ async fn pings_are_answered_and_silence_is_closed() {
 }
 
 #[tokio::test]
-async fn broken_framing_closes_with_the_code_that_fits() {
+async fn a_goodbye_is_returned() {
     let server = Server::start(Settings::default()).await;
-    let token = server.register().await.token;
-    let masked = |head: &[u8], body: &[u8]| [head, &[0; 4], body].concat();
-    let long_ping = masked(&[0x89, 0xfe, 0, 126], &[0; 126]);
-    for (what, bytes, code) in [
-        ("unmasked", vec![0x81, 0x01, b'x'], 1002),
-        ("a reserved bit", masked(&[0xc1, 0x81], b"x"), 1002),
-        ("opcode 3", masked(&[0x83, 0x81], b"x"), 1002),
-        ("opcode 11", masked(&[0x8b, 0x80], b""), 1002),
-        ("a fragmented ping", masked(&[0x09, 0x80], b""), 1002),
-        ("a long ping", long_ping, 1002),
-        ("a continuation of nothing", masked(&[0x80, 0x81], b"x"), 1002),
-        ("a text inside a text", [masked(&[0x01, 0x81], b"x"), masked(&[0x81, 0x81], b"y")].concat(), 1002),
-        ("bad UTF-8", masked(&[0x81, 0x82], &[0xc3, 0x28]), 1007),
-        ("a surrogate", masked(&[0x81, 0x83], &[0xed, 0xa0, 0x80]), 1007),
-        ("a close of one byte", masked(&[0x88, 0x81], &[3]), 1002),
-        ("close 999", masked(&[0x88, 0x82], &[0x03, 0xe7]), 1002),
-        ("a length of 2^63-1", masked(&[0x81, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255], b""), 4413),
-        ("20 MiB", masked(&[0x81, 0xff, 0, 0, 0, 0, 0x01, 0x40, 0, 0], b""), 4413),
-        ("8 MiB in fragments", fragments(128), 4413),
-    ] {
-        let answer = raw(&server, &session(&token, &bytes)).await;
-        assert_eq!(close_code(&answer), Some(code), "{what}");
-    }
-    let goodbye = raw(&server, &session(&token, &masked(&[0x88, 0x82], &[0x03, 0xe8]))).await;
-    assert_eq!(close_code(&goodbye), Some(1000), "a goodbye is returned");
-}
-
-fn fragments(count: usize) -> Vec<u8> {
-    let mut frames = Vec::new();
-    for number in 0..count {
-        let opcode = u8::from(number == 0);
-        frames.extend([opcode, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-        frames.extend(vec![b'x'; 65_536]);
-    }
-    frames
-}
-
-/// A handshake, and these bytes after it.
-fn session(token: &str, bytes: &[u8]) -> Vec<u8> {
-    let mut head = String::from("GET /ws HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
-    head.push_str("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
-    write!(head, "Authorization: Bearer {token}\r\n\r\n").expect("a String takes everything");
-    [head.as_bytes(), bytes].concat()
-}
-
-/// The frames after the handshake, as far as they are whole: kind and body.
-fn frames(answer: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
-    let head = answer.windows(4).position(|window| window == b"\r\n\r\n").map_or(answer.len(), |end| end + 4);
-    let mut rest = &answer[head..];
-    std::iter::from_fn(move || {
-        let (kind, length) = (rest.first()? & 0x0f, usize::from(*rest.get(1)?));
-        let (start, length) = match length {
-            126 => (4, usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]))),
-            length => (2, length),
-        };
-        let body = rest.get(start..start + length)?;
-        rest = &rest[start + length..];
-        Some((kind, body))
-    })
-}
-
-/// The code of the close frame at the end of what the server said.
-fn close_code(answer: &[u8]) -> Option<u16> {
-    let (_, body) = frames(answer).find(|(kind, _)| *kind == 8)?;
-    Some(u16::from_be_bytes([*body.first()?, *body.get(1)?]))
+    let goodbye = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8];
+    let answer = raw(&server, &session(&server.register().await.token, &goodbye)).await;
+    assert_eq!(close_code(&answer), Some(1000));
 }
 
 /// Its write is given up, but not what it is told: the cursor of its last message is all it has.

@@ -33,7 +33,8 @@ use crate::{
     uncancelled::Uncancelled,
 };
 
-/// For callers that name no deadline, and the longest an end user may name: until a handler answers, or opens its stream of answers.
+/// For callers that name no deadline, and the longest an end user may name: until a handler answers, or opens its stream
+/// of answers.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The grain of the runtime's clock: a deadline below it is over before anything is begun.
 const SHORTEST: Duration = Duration::from_millis(1);

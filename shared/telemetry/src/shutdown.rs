@@ -9,7 +9,6 @@ use std::{
 };
 
 use messenger_core::{Error, ErrorKind};
-
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinHandle,

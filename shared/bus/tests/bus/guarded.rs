@@ -3,15 +3,17 @@
 use std::{
     env,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    time::Duration,
 };
 
-use messenger_core::JournalId;
+use messenger_core::{JournalId, SystemClock};
+use messenger_tls::{AUTHORITY_FILE, Authority, CERTIFICATE_FILE, KEY_FILE};
 use redis::aio::MultiplexedConnection;
 use tokio::process::Command;
 
 use crate::{
     Bus, Carries, connects_processes, redis,
-    server::{Server, free_port, write_certificates},
+    server::{Server, free_port},
     variable,
 };
 
@@ -36,9 +38,11 @@ async fn with_a_user_of_its_own() {
 #[tokio::test]
 async fn over_tls() {
     let tls = |port: u16, folder: &std::path::Path| {
-        write_certificates(folder);
-        let file = |name| folder.join(name).display().to_string();
-        let (certificate, key, authority) = (file("server.pem"), file("server.key"), file("authority.pem"));
+        let authority = Authority::create(folder, &SystemClock).expect("made");
+        let name = "redis".parse().expect("a name");
+        let issued = authority.issue(&name, &["127.0.0.1".to_owned()], LIFE, &SystemClock).expect("issued");
+        let file = |name| issued.join(name).display().to_string();
+        let (certificate, key, authority) = (file(CERTIFICATE_FILE), file(KEY_FILE), file(AUTHORITY_FILE));
         format!(
             "port 0\ntls-port {port}\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {authority}\n\
              tls-auth-clients no\nrequirepass secret\n"
@@ -47,7 +51,7 @@ async fn over_tls() {
     let server = Server::start(tls).await;
     let output = Command::new(env::current_exe().expect("a path"))
         .args(["--exact", "guarded::with_the_certificates_it_trusts", "--ignored", "--nocapture"])
-        .env("SSL_CERT_FILE", server.folder.path().join("authority.pem"))
+        .env("SSL_CERT_FILE", server.folder.path().join("redis").join(AUTHORITY_FILE))
         .env(TLS_URL, format!("rediss://:secret@127.0.0.1:{}", server.port))
         .kill_on_drop(true)
         .output()
@@ -57,6 +61,7 @@ async fn over_tls() {
     assert!(said.contains("1 passed"), "{said}");
 }
 
+const LIFE: Duration = Duration::from_secs(3_600);
 const TLS_URL: &str = "MESSENGER_TEST_REDIS_TLS_URL";
 
 #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::{path::Path, process::Stdio};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -47,19 +46,4 @@ impl Server {
 pub async fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("bound").port()
-}
-
-/// Writes `authority.pem`, and of a server on this machine `server.pem` and `server.key`.
-pub fn write_certificates(folder: &Path) {
-    let mut params = CertificateParams::new([]).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "a test's authority");
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("signed");
-    let key = KeyPair::generate().expect("a key");
-    let names = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name");
-    let certificate = names.signed_by(&key, &authority).expect("signed");
-    let write = |name, text: String| std::fs::write(folder.join(name), text).expect("written");
-    write("authority.pem", authority.pem());
-    write("server.pem", certificate.pem());
-    write("server.key", key.serialize_pem());
 }
