@@ -55,7 +55,7 @@ impl Process {
     /// Starts it and waits until it logs that it is ready.
     ///
     /// # Errors
-    /// When it ends or says nothing for 30 s; the error holds its log.
+    /// When it ends or is not ready within a minute; the error holds its log.
     pub async fn start(launch: &Launch) -> anyhow::Result<Self> {
         let mut process = Self::spawn(launch)?;
         let (seen, mut ready) = watch::channel(false);
@@ -71,6 +71,8 @@ impl Process {
             _ = process.child.wait() => false,
         };
         if !outcome {
+            process.child.kill().await?;
+            process.all_read().await?;
             bail!("{} did not become ready:\n{}", launch.binary, process.log());
         }
         Ok(process)
@@ -130,10 +132,16 @@ impl Process {
     pub async fn ended(mut self) -> anyhow::Result<(Option<i32>, String)> {
         let ended = tokio::time::timeout(END_LIMIT, self.child.wait()).await;
         let status = ended.with_context(|| format!("still running:\n{}", self.log()))??;
+        self.all_read().await?;
+        Ok((status.code(), self.log()))
+    }
+
+    /// Its last words are often read after its end is known.
+    async fn all_read(&mut self) -> anyhow::Result<()> {
         for reader in self.readers.drain(..) {
             reader.await?;
         }
-        Ok((status.code(), self.log()))
+        Ok(())
     }
 
     /// Sends it a signal, `INT` for example.
