@@ -51,7 +51,7 @@ start_servers() {
   redis-server --port "$redis_port" --bind 127.0.0.1 --save "" --appendonly no --dir "$servers_folder" \
     >"$servers_folder/redis.log" 2>&1 &
   server_pids+=("$postgres_pid" $!)
-  for _ in $(seq 100); do
+  for _ in $(seq 300); do
     "$bin/pg_isready" -q -h 127.0.0.1 -p "$postgres_port" && break
     sleep 0.1
   done

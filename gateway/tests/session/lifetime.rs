@@ -9,14 +9,11 @@ use messenger_proto::auth::v1::{LogoutAllRequest, RefreshTokenRequest};
 use messenger_rpc::request_as;
 use serde_json::json;
 
-use crate::{
-    client::{Client, in_time},
-    world::World,
-};
+use crate::{client::Client, world::World};
 
 #[tokio::test]
 async fn a_token_is_renewed_on_the_open_connection_or_ends_it() {
-    let tokens = TokenConfig { access_token_ttl: Duration::from_secs(3), ..TokenConfig::default() };
+    let tokens = TokenConfig { access_token_ttl: Duration::from_secs(8), ..TokenConfig::default() };
     let world = World::start_with(&["--no-rate-limits"], tokens).await;
     let (alice, bob) = (world.register().await, world.register().await);
     let (mut renewed, mut forgetful) = (world.connect(&alice).await, world.connect(&alice).await);
@@ -24,20 +21,14 @@ async fn a_token_is_renewed_on_the_open_connection_or_ends_it() {
 
     let foreign = renewed.ask("refresh_token", &json!({"token": bob.token})).await;
     assert_eq!(foreign["data"]["code"], "FORBIDDEN");
+    // Half of the first token's life is over: the second outlives it by far.
     let request = RefreshTokenRequest { refresh_token: alice.refresh_token.clone() };
-    // The next second: a token made in the same one ends with the first.
-    in_time(forgetful_ends(&mut forgetful)).await;
-    assert!(renewed.session.outbound().closing().is_none());
     let answer = world.auth().refresh_token(request).await.expect("rotates").into_inner();
-    let token = answer.tokens.expect("tokens").access_token;
-    drop(renewed);
-    let again = crate::world::User { token, ..alice };
-    let mut back = world.connect(&again).await;
-    assert_eq!(back.ask("refresh_token", &json!({"token": again.token})).await["event"], "ack");
-}
-
-async fn forgetful_ends(client: &mut Client) {
-    assert_eq!(client.closed().await, CloseReason::TokenExpired);
+    let renewal = json!({"token": answer.tokens.expect("tokens").access_token});
+    assert_eq!(renewed.ask("refresh_token", &renewal).await["event"], "ack");
+    assert_eq!(forgetful.closed().await, CloseReason::TokenExpired);
+    assert_eq!(renewed.ask("refresh_token", &renewal).await["event"], "ack", "it goes on");
+    assert_eq!(renewed.closed().await, CloseReason::TokenExpired);
 }
 
 #[tokio::test]

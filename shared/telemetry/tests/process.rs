@@ -97,7 +97,7 @@ fn a_collector_that_hangs_does_not_hold_the_process() {
     let started = Instant::now();
     let output = run_child(Some(&url));
     assert!(output.status.success(), "{output:?}");
-    assert!(started.elapsed() < Duration::from_secs(8));
+    assert!(started.elapsed() < Duration::from_secs(30));
     drop(listener);
 }
 

@@ -3,6 +3,10 @@
 use std::{
     net::{SocketAddr, TcpListener},
     ops::Range,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{self as unix, UnixListener},
+    },
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -187,7 +191,10 @@ impl Drop for Process {
 /// otherwise now and then be given the very port it calls, and be connected with itself.
 const PORTS: Range<u16> = 10_240..32_000;
 
-/// An address nobody listens on now.
+/// The ports this process was given: an abstract socket each, which the kernel lets one process of the machine have.
+static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+
+/// An address nobody listens on, and no other test is given while this one runs.
 ///
 /// # Errors
 /// When no port is free.
@@ -195,6 +202,12 @@ pub fn free_address() -> anyhow::Result<SocketAddr> {
     // Tests run side by side, each in a process of its own: they begin to look at different places.
     let begin = usize::from(Uuid::new_v4().as_fields().1) % PORTS.len();
     let mut ports = PORTS.skip(begin).chain(PORTS.take(begin));
-    let listener = ports.find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok()).context("no port is free")?;
+    let (reservation, listener) = ports.find_map(reserve).context("no port is free")?;
+    RESERVED.lock().expect("nobody panics while it holds the list").push(reservation);
     Ok(listener.local_addr()?)
+}
+
+fn reserve(port: u16) -> Option<(UnixListener, TcpListener)> {
+    let name = unix::SocketAddr::from_abstract_name(format!("messenger-test-{port}")).ok()?;
+    Some((UnixListener::bind_addr(&name).ok()?, TcpListener::bind(("127.0.0.1", port)).ok()?))
 }

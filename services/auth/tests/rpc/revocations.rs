@@ -1,6 +1,6 @@
 //! The stream of revocations: replay, then live, from every process on the store.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use messenger_auth::{TokenConfig, build};
 use messenger_core::{Clock, ErrorKind};
@@ -12,10 +12,10 @@ use messenger_rpc::{keys, request_as};
 use tokio::{sync::mpsc, time::timeout};
 use tonic::Streaming;
 
-use crate::server::{PASSWORD, Server, kind, session_of};
+use crate::server::{PASSWORD, PATIENCE, Server, kind, session_of};
 
 async fn next(stream: &mut Streaming<WatchRevocationsResponse>) -> WatchRevocationsResponse {
-    let next = timeout(Duration::from_secs(20), stream.message());
+    let next = timeout(PATIENCE, stream.message());
     next.await.expect("in time").expect("open").expect("not ended")
 }
 
@@ -91,7 +91,7 @@ async fn other_processes_hear_of_it() {
     });
     server.shutdown.spawn(follow);
     server.services().logout_all(request_as(ann.id(), LogoutAllRequest {})).await.expect("logged out");
-    let revocation = timeout(Duration::from_secs(2), hears.recv()).await.expect("in time").expect("heard");
+    let revocation = timeout(PATIENCE, hears.recv()).await.expect("in time").expect("heard");
     assert_eq!(revocation.user_id, ann.id());
     assert_eq!(verifier.verify(token).expect_err("revoked").kind(), ErrorKind::TokenRevoked);
     let polled = async {
@@ -99,7 +99,7 @@ async fn other_processes_hear_of_it() {
             tokio::task::yield_now().await
         }
     };
-    timeout(Duration::from_secs(2), polled).await.expect("polled in time");
+    timeout(PATIENCE, polled).await.expect("polled in time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,5 +109,5 @@ async fn streams_end_with_the_process() {
     let mut stream =
         services.watch_revocations(WatchRevocationsRequest { after_number: 0 }).await.expect("open").into_inner();
     next(&mut stream).await;
-    assert!(server.shutdown.drain(Duration::from_secs(3)).await, "a stream does not hold the process");
+    assert!(server.shutdown.drain(PATIENCE).await, "a stream does not hold the process");
 }

@@ -16,6 +16,8 @@ use tonic::{Request, Response, Status, transport::Channel};
 use crate::common::Place;
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+/// Long enough for everything but a fault.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const PASSWORD: &str = "correct horse";
 
 pub type Services = AuthServiceClient<RpcChannel>;
@@ -120,10 +122,10 @@ impl Server {
         }
     }
 
-    /// Waits, at most 2 s, until this access token is refused because its session was ended.
+    /// Waits until this access token is refused because its session was ended.
     pub async fn until_revoked(&self, token: &str) {
         let revoked = async { while self.knock(token).await != Err(ErrorKind::TokenRevoked) {} };
-        tokio::time::timeout(Duration::from_secs(2), revoked).await.expect("revoked in time");
+        tokio::time::timeout(PATIENCE, revoked).await.expect("revoked in time");
     }
 }
 

@@ -11,7 +11,11 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tonic::{Request, transport::Endpoint};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
     credentials::token,
@@ -26,7 +30,7 @@ use crate::{
 
 const GET_USER: &str = "/messenger.auth.v1.AuthService/GetUser";
 /// What a flood may take of this process, which is server and flood together.
-const MEMORY_BYTES_MAX: u64 = 32 << 20;
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,6 +174,28 @@ async fn row_76_ten_thousand_calls_at_once() {
     assert!(refused > 0 && answered + late > 0, "{refused} refused, {answered} answered, {late} not in time");
     println!("{answered} of {} were answered, {refused} told to come back", CONNECTIONS * CALLS_EACH);
     call(&mut neighbour, ask("caller")).await.expect("as before");
+}
+
+/// Whoever needs no credential may watch and ask for what there is, as much as there are places for it; whether the
+/// process is there is answered all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_76_watching_health_without_end() {
+    const PLACES: usize = 256;
+    let running = start(&Server::new()).await;
+    let watch = async |channel: &Channel| HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await;
+    let connect = || Endpoint::from_shared(running.url.clone()).expect("a URL").connect_lazy();
+    let (one, other) = (connect(), connect());
+    let mut watches = Vec::new();
+    for number in 0..PLACES {
+        watches.push(watch(if number % 2 == 0 { &one } else { &other }).await.expect("a place"));
+    }
+    let refused = watch(&one).await.expect_err("no place");
+    assert_eq!(from_status(&refused).kind(), ErrorKind::RateLimited);
+    HealthClient::new(connect()).check(HealthCheckRequest::default()).await.expect("orchestrators are answered");
+    call(&mut remote(&running), ask("caller")).await.expect("services are answered");
+    watches.clear();
+    let again = async { while watch(&one).await.is_err() {} };
+    timeout(PATIENCE, again).await.expect("their places are given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
