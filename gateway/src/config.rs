@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 use clap::{Args, Parser};
 use messenger_core::{Error, limits};
 use messenger_identity::TokenRules;
-use messenger_rpc::{ConnectArgs, Encrypted, Listener, Service};
+use messenger_rpc::{ConnectArgs, Encrypted, Plaintext, Service};
 use messenger_telemetry::{ProcessArgs, Settings};
 use messenger_tls::{Edge, Mutual};
 use serde::Serialize;
@@ -147,7 +147,7 @@ impl GatewayConfig {
             Some(_) => Encrypted::Yes,
             None => Encrypted::No("give it a certificate with --tls-certificate and --tls-key"),
         };
-        Ok((connect.listen(Listener::Listen, self.listen, encrypted).await?, encryption))
+        Ok((connect.listen(Plaintext::Listen, self.listen, encrypted).await?, encryption))
     }
 
     pub(crate) fn send_rates(&self) -> Option<SendRates> {
@@ -236,9 +236,10 @@ impl Config {
             None => secret,
             Some(_) => self.connect.credential(Service::Gateway, certificate)?,
         };
-        let auth = credential.channel(Service::Auth, &self.auth_url)?;
-        let conversation = credential.channel(Service::Conversation, &self.conversation_url)?;
-        Ok(Services::new(auth, conversation, credential.channel(Service::Message, &self.message_url)?))
+        let channel = |to, urls: &str| self.connect.channel(&credential, to, urls);
+        let auth = channel(Service::Auth, &self.auth_url)?;
+        let conversation = channel(Service::Conversation, &self.conversation_url)?;
+        Ok(Services::new(auth, conversation, channel(Service::Message, &self.message_url)?))
     }
 
     /// Whose tokens are accepted.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use messenger_core::{Error, Result, SystemClock};
 use messenger_gateway::{Parts, ResumeKey};
 use messenger_proto::{auth, conversation, message};
-use messenger_rpc::{Encrypted, HealthReporter, Listener};
+use messenger_rpc::{Encrypted, HealthReporter, Plaintext};
 use messenger_telemetry::{Shutdown, install_metrics};
 
 use crate::{backend::Backend, config::Config};
@@ -31,7 +31,7 @@ pub async fn run(config: Config) -> Result<()> {
     let (listener, encryption) = config.gateway.bind(&config.connect).await?;
     let certificate = config.connect.certificate()?;
     let grpc_encrypted = if certificate.is_some() { Encrypted::Yes } else { Encrypted::No(GRPC_REMEDY) };
-    let grpc_listener = config.connect.listen(Listener::GrpcListen, config.grpc_listen, grpc_encrypted).await?;
+    let grpc_listener = config.connect.listen(Plaintext::GrpcListen, config.grpc_listen, grpc_encrypted).await?;
     let addresses = (listener.local_addr().map_err(Error::internal)?, grpc_listener.local_addr());
 
     let (edge, services, clock) = (Shutdown::new(), Shutdown::new(), Arc::new(SystemClock));

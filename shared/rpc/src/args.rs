@@ -1,6 +1,6 @@
 //! Settings of every process that calls services or serves calls.
 
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use messenger_core::{Error, ErrorKind, Result};
@@ -8,6 +8,8 @@ use messenger_tls::{Mutual, Name};
 use tokio::net::TcpListener;
 
 use crate::{RpcChannel, Service, ServiceCredential, Trust};
+
+const CERTIFICATE_REMEDY: &str = "give each service a certificate with --certificates (MESSENGER_CERTIFICATES)";
 
 /// By what services know each other, and what may go unencrypted.
 #[derive(Debug, Clone, Args)]
@@ -26,9 +28,10 @@ pub struct ConnectArgs {
     /// between services are encrypted then, and a service is known by its certificate instead of the secret.
     #[arg(long, env = "MESSENGER_CERTIFICATES")]
     pub certificates: Option<PathBuf>,
-    /// Listeners that other machines may reach without encryption, separated by commas.
+    /// What may go without encryption although other machines take part, separated by commas: listeners, and
+    /// `service-urls`, the calls to other services, which show the secret.
     #[arg(long, env = "MESSENGER_ALLOW_PLAINTEXT", value_delimiter = ',')]
-    pub allow_plaintext: Vec<Listener>,
+    pub allow_plaintext: Vec<Plaintext>,
 }
 
 /// Which callers a process serves.
@@ -46,32 +49,43 @@ pub struct ServeArgs {
     pub metrics_listen: Option<SocketAddr>,
 }
 
-/// A place to listen at, as its flag names it.
+/// What may be unencrypted, as `--allow-plaintext` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Listener {
+pub enum Plaintext {
     /// `--listen`.
     Listen,
     /// `--grpc-listen`.
     GrpcListen,
     /// `--metrics-listen`.
     MetricsListen,
+    /// `--auth-url`, `--conversation-url` and `--message-url`.
+    ServiceUrls,
 }
 
-impl Listener {
-    const fn flag(self) -> &'static str {
+impl Plaintext {
+    const fn name(self) -> &'static str {
         match self {
             Self::Listen => "listen",
             Self::GrpcListen => "grpc-listen",
             Self::MetricsListen => "metrics-listen",
+            Self::ServiceUrls => "service-urls",
         }
+    }
+
+    /// For the operator: what is wrong with a setting, and what there is to do.
+    fn refused(self, setting: &str, danger: &str, remedy: &str) -> Error {
+        let name = self.name();
+        let line = format!(
+            "{setting}: {danger} without encryption. Either {remedy}, or allow it with --allow-plaintext={name} \
+             (MESSENGER_ALLOW_PLAINTEXT={name})"
+        );
+        Error::new(ErrorKind::ValidationFailed, line)
     }
 }
 
-impl fmt::Display for Listener {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flag = self.flag();
-        write!(f, "--{flag} (MESSENGER_{})", flag.replace('-', "_").to_uppercase())
-    }
+/// A flag with its variable.
+fn setting(flag: &str) -> String {
+    format!("--{flag} (MESSENGER_{})", flag.replace('-', "_").to_uppercase())
 }
 
 /// Whether a listener is encrypted; if not, by what it would be.
@@ -89,22 +103,39 @@ impl ConnectArgs {
     /// # Errors
     /// VALIDATION_FAILED with one line that names the setting, when the address cannot be used or could be reached from
     /// other machines unencrypted without having been asked for.
-    pub async fn listen(&self, which: Listener, address: SocketAddr, encrypted: Encrypted) -> Result<TcpListener> {
+    pub async fn listen(&self, which: Plaintext, address: SocketAddr, encrypted: Encrypted) -> Result<TcpListener> {
+        let setting = setting(which.name());
         if let Encrypted::No(remedy) = encrypted
             && !address.ip().to_canonical().is_loopback()
             && !self.allow_plaintext.contains(&which)
         {
-            let flag = which.flag();
-            let line = format!(
-                "{which}: other machines could reach {address} without encryption. Either {remedy}, or allow it \
-                 with --allow-plaintext={flag} (MESSENGER_ALLOW_PLAINTEXT={flag})"
-            );
-            return Err(Error::new(ErrorKind::ValidationFailed, line));
+            return Err(which.refused(&setting, &format!("other machines could reach {address}"), remedy));
         }
         TcpListener::bind(address).await.map_err(|cause| {
-            let line = format!("{which}: {address} cannot be listened on: {cause}");
+            let line = format!("{setting}: {address} cannot be listened on: {cause}");
             Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
         })
+    }
+
+    /// The way to a service, at the URLs of its setting (`--auth-url` and so on).
+    ///
+    /// # Errors
+    /// VALIDATION_FAILED with one line that names the setting, when it cannot be used, or the secret would go to another
+    /// machine unencrypted without that having been asked for.
+    pub fn channel(&self, credential: &ServiceCredential, to: Service, urls: &str) -> Result<RpcChannel> {
+        let setting = setting(&format!("{to}-url"));
+        let channel = RpcChannel::remote(to, urls, credential.clone()).map_err(|cause| {
+            let scheme = if credential.encryption().is_some() { "https" } else { "http" };
+            let line = format!("{setting} must be of the form {scheme}://host:port, or several separated by commas");
+            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
+        })?;
+        match channel.unencrypted_to() {
+            Some(machine) if !self.allow_plaintext.contains(&Plaintext::ServiceUrls) => {
+                let danger = format!("the service secret would go to {machine}");
+                Err(Plaintext::ServiceUrls.refused(&setting, &danger, CERTIFICATE_REMEDY))
+            }
+            _ => Ok(channel),
+        }
     }
 
     /// The certificate of this process, if it has one.
@@ -140,23 +171,6 @@ pub(crate) fn secret_refused(cause: Error) -> Error {
     Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
 }
 
-impl ServiceCredential {
-    /// The way to a service at the URLs of a setting.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
-    pub fn channel(&self, to: Service, urls: &str) -> Result<RpcChannel> {
-        RpcChannel::remote(to, urls, self.clone()).map_err(|cause| {
-            let scheme = if self.encryption().is_some() { "https" } else { "http" };
-            let line = format!(
-                "--{to}-url (MESSENGER_{}_URL) must be of the form {scheme}://host:port, or several separated by commas",
-                to.name().to_uppercase()
-            );
-            Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
-        })
-    }
-}
-
 impl ServeArgs {
     /// Whom this process believes that has this credential.
     #[must_use]
@@ -171,7 +185,7 @@ impl fmt::Display for ConnectArgs {
         writeln!(f, "service-secret = {:?}", self.service_secret)?;
         let certificates = self.certificates.as_ref().map_or("(not set)".into(), |folder| folder.to_string_lossy());
         writeln!(f, "certificates = {certificates}")?;
-        let allowed: Vec<&str> = self.allow_plaintext.iter().map(|listener| listener.flag()).collect();
+        let allowed: Vec<&str> = self.allow_plaintext.iter().map(|plaintext| plaintext.name()).collect();
         writeln!(f, "allow-plaintext = {}", allowed.join(","))
     }
 }
@@ -214,5 +228,40 @@ impl From<&str> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_set() { "(hidden)" } else { "(not set)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_secret_leaves_this_machine_only_when_that_was_asked_for() {
+        let secret = "s".repeat(32);
+        let connect = |allow_plaintext| ConnectArgs {
+            service_secret: Secret::from(secret.as_str()),
+            certificates: None,
+            allow_plaintext,
+        };
+        let (strict, allowed) = (connect(vec![Plaintext::Listen]), connect(vec![Plaintext::ServiceUrls]));
+        let credential = strict.credential(Service::Gateway, None).expect("long enough");
+        for urls in ["http://127.0.0.1:1", "http://127.9.9.9:1", "http://localhost:1, http://[::1]:2"] {
+            strict.channel(&credential, Service::Auth, urls).expect(urls);
+        }
+        for (urls, machine) in [
+            ("http://auth:1", "auth:1"),
+            ("http://192.0.2.1:1", "192.0.2.1:1"),
+            ("http://[2001:db8::1]:1", "[2001:db8::1]:1"),
+            ("http://127.0.0.1:1,http://localhost.example.com:2", "localhost.example.com:2"),
+        ] {
+            let refused = strict.channel(&credential, Service::Auth, urls).expect_err(urls);
+            let line = refused.message();
+            assert!(!line.contains('\n') && !line.contains(&secret), "{line}");
+            for part in ["--auth-url (MESSENGER_AUTH_URL)", machine, "--allow-plaintext=service-urls", "--certificates"]
+            {
+                assert!(line.contains(part), "{line}");
+            }
+            allowed.channel(&credential, Service::Auth, urls).expect("asked for");
+        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -105,6 +105,11 @@ impl Balance {
         Ok(Self { hosts, encryption, peers, turn, keeper })
     }
 
+    /// The first address that is another machine's, or may be.
+    pub(crate) fn elsewhere(&self) -> Option<&Authority> {
+        self.hosts.iter().find(|host| !host.is_here()).map(|host| &host.authority)
+    }
+
     /// The next connection that is up. Waits at most 2 s, and only while none is up and one is on its way.
     ///
     /// # Errors
@@ -200,6 +205,13 @@ impl Host {
             uri.scheme_str() == Some(scheme) && matches!(uri.path_and_query().map_or("", |it| it.as_str()), "" | "/");
         let authority = uri.into_parts().authority.filter(|authority| is_bare && authority.port_u16().is_some());
         Ok(Self { authority: authority.ok_or_else(malformed)?, addresses: Vec::new() })
+    }
+
+    /// Whether it says by itself that it is this machine.
+    fn is_here(&self) -> bool {
+        let host = self.authority.host();
+        let address: Result<IpAddr, _> = host.trim_start_matches('[').trim_end_matches(']').parse();
+        address.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |address| address.to_canonical().is_loopback())
     }
 
     /// An address is what it stands for itself.

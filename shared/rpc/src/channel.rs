@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{Request, Response, uri::Authority};
 use messenger_core::{Error, ErrorKind};
 use tonic::{Status, body::Body, service::Routes};
 use tower::Service as _;
@@ -35,6 +35,14 @@ impl RpcChannel {
     pub fn remote(to: Service, urls: &str, credential: ServiceCredential) -> Result<Self, Error> {
         let encryption = credential.encryption().map(|certificate| Encryption::new(certificate.clone(), to));
         Ok(Self(Way::Remote(Arc::new(Balance::new(urls, encryption)?), credential)))
+    }
+
+    /// Another machine to which calls go in plain text, and the secret with them; none if there is none.
+    pub(crate) fn unencrypted_to(&self) -> Option<&Authority> {
+        match &self.0 {
+            Way::Remote(balance, credential) if credential.encryption().is_none() => balance.elsewhere(),
+            Way::Remote(..) | Way::InProcess(..) => None,
+        }
     }
 
     /// From one service of this process to another that is made later: calls are UNAVAILABLE until the slot is filled.

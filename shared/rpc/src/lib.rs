@@ -24,7 +24,7 @@ mod timely;
 mod trace;
 mod uncancelled;
 
-pub use args::{ConnectArgs, Encrypted, Listener, Secret, ServeArgs};
+pub use args::{ConnectArgs, Encrypted, Plaintext, Secret, ServeArgs};
 pub use call::{ServerAuth, routes};
 pub use caller::{Caller, request_as, with_deadline};
 pub use channel::{InProcessSlot, RpcChannel};

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
-    Encrypted, HealthReporter, Listener, RpcChannel, ServeArgs, ServerAuth, Service, ServiceCredential, Trust, keys,
-    serve,
+    ConnectArgs, Encrypted, HealthReporter, Plaintext, RpcChannel, ServeArgs, ServerAuth, Service, ServiceCredential,
+    Trust, keys, serve,
 };
 
 /// From the signal to the end of every task.
@@ -30,6 +30,7 @@ pub struct Process {
     pub trust: Trust,
     /// What its tasks end by.
     pub shutdown: Shutdown,
+    connect: ConnectArgs,
     certificate: Option<Mutual>,
     rpc: TcpListener,
     operations: Option<(TcpListener, PrometheusHandle)>,
@@ -62,25 +63,26 @@ impl Process {
             Some(_) => Encrypted::Yes,
             None => Encrypted::No("give this service a certificate with --certificates (MESSENGER_CERTIFICATES)"),
         };
-        let rpc = connect.listen(Listener::Listen, listen, encrypted).await?;
+        let rpc = connect.listen(Plaintext::Listen, listen, encrypted).await?;
         let operations = match args.metrics_listen {
             Some(address) => {
                 let plain = Encrypted::No("name an address of this machine only");
-                let listener = connect.listen(Listener::MetricsListen, address, plain).await?;
+                let listener = connect.listen(Plaintext::MetricsListen, address, plain).await?;
                 Some((listener, install_metrics()?))
             }
             None => None,
         };
         let trust = args.trust(&credential);
-        Ok(Self { service, credential, trust, shutdown: Shutdown::new(), certificate, rpc, operations })
+        let (connect, shutdown) = (connect.clone(), Shutdown::new());
+        Ok(Self { service, credential, trust, shutdown, connect, certificate, rpc, operations })
     }
 
     /// The way to another service, at the URLs of its setting (`--auth-url` and so on).
     ///
     /// # Errors
-    /// VALIDATION_FAILED with one line that names the setting.
+    /// As [`ConnectArgs::channel`].
     pub fn channel(&self, to: Service, urls: &str) -> Result<RpcChannel> {
-        self.credential.channel(to, urls)
+        self.connect.channel(&self.credential, to, urls)
     }
 
     /// By what the server of a service that is not auth knows its callers; kept up to date by `auth`.

@@ -52,6 +52,29 @@ async fn wrong_settings_are_named() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The secret goes to no other machine unencrypted, whichever service calls, unless that is asked for.
+#[tokio::test]
+async fn a_secret_in_plain_text_is_refused() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let here = ["--listen=127.0.0.1:0".to_owned(), format!("--data-dir={}", folder.path().display())];
+    for (binary, url, is_stored) in [
+        ("messenger-gateway", "--auth-url=http://auth.internal:1", false),
+        ("messenger-gateway", "--message-url=http://127.0.0.1:1,http://192.0.2.1:1", false),
+        ("messenger-conversation", "--message-url=http://[2001:db8::1]:1", true),
+        ("messenger-message", "--conversation-url=http://conversation.internal:1", true),
+    ] {
+        let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_messenger")).with_file_name(binary));
+        command.env_clear().arg(url).arg(format!("--service-secret={}", "s".repeat(32))).kill_on_drop(true);
+        command.args(if is_stored { &here[..] } else { &here[..1] });
+        let output = command.output().await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(2) && said.lines().count() == 1, "{url}: {} {said}", output.status);
+        let flag = url.split('=').next().unwrap_or_default();
+        ensure!(said.contains(flag) && said.contains("--allow-plaintext=service-urls"), "{url}: {said}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_busy_port_is_named() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
