@@ -1,6 +1,6 @@
 //! Settings of other identity systems.
 
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 use clap::Args;
 use messenger_core::{Error, ErrorKind, Result};
@@ -20,18 +20,18 @@ pub struct ForeignArgs {
     /// `aud` of its tokens; one for each issuer, or one for all.
     #[arg(long, env = "MESSENGER_IDENTITY_AUDIENCE", value_delimiter = ',')]
     pub identity_audience: Vec<String>,
-    /// The claim that names a user for good.
-    #[arg(long, env = "MESSENGER_IDENTITY_SUBJECT_CLAIM", default_value = "sub")]
-    pub identity_subject_claim: String,
-    /// The claim with the e-mail address.
-    #[arg(long, env = "MESSENGER_IDENTITY_EMAIL_CLAIM", default_value = "email")]
-    pub identity_email_claim: String,
-    /// The claim with the full name.
-    #[arg(long, env = "MESSENGER_IDENTITY_NAME_CLAIM", default_value = "name")]
-    pub identity_name_claim: String,
-    /// The claim with the designation.
-    #[arg(long, env = "MESSENGER_IDENTITY_DESIGNATION_CLAIM", default_value = "designation")]
-    pub identity_designation_claim: String,
+    /// The claim that names a user for good; one for each issuer, or one for all.
+    #[arg(long, env = "MESSENGER_IDENTITY_SUBJECT_CLAIM", value_delimiter = ',', default_value = "sub")]
+    pub identity_subject_claim: Vec<String>,
+    /// The claim with the e-mail address; one for each issuer, or one for all.
+    #[arg(long, env = "MESSENGER_IDENTITY_EMAIL_CLAIM", value_delimiter = ',', default_value = "email")]
+    pub identity_email_claim: Vec<String>,
+    /// The claim with the full name; one for each issuer, or one for all.
+    #[arg(long, env = "MESSENGER_IDENTITY_NAME_CLAIM", value_delimiter = ',', default_value = "name")]
+    pub identity_name_claim: Vec<String>,
+    /// The claim with the designation; one for each issuer, or one for all.
+    #[arg(long, env = "MESSENGER_IDENTITY_DESIGNATION_CLAIM", value_delimiter = ',', default_value = "designation")]
+    pub identity_designation_claim: Vec<String>,
     /// Fetch keys over `http://` from other machines, too: whoever can change what is on the wire can then be anybody.
     #[arg(long, env = "MESSENGER_IDENTITY_PLAIN_HTTP")]
     pub identity_plain_http: bool,
@@ -47,10 +47,10 @@ impl Default for ForeignArgs {
             identity_issuer: Vec::new(),
             identity_jwks_url: Vec::new(),
             identity_audience: Vec::new(),
-            identity_subject_claim: subject,
-            identity_email_claim: email,
-            identity_name_claim: full_name,
-            identity_designation_claim: designation,
+            identity_subject_claim: vec![subject],
+            identity_email_claim: vec![email],
+            identity_name_claim: vec![full_name],
+            identity_designation_claim: vec![designation],
             identity_plain_http: false,
             no_own_accounts: false,
         }
@@ -70,30 +70,38 @@ impl ForeignArgs {
         if self.identity_jwks_url.len() != issuers.len() {
             return Err(refused("--identity-jwks-url must be given once for each --identity-issuer"));
         }
-        let is_for_all = self.identity_audience.len() == 1 && !issuers.is_empty();
-        if !is_for_all && self.identity_audience.len() != issuers.len() {
-            return Err(refused("--identity-audience must be given once, or once for each --identity-issuer"));
-        }
-        let audiences = self.identity_audience.iter().cycle();
         let mut sources: Vec<Source> = Vec::with_capacity(issuers.len());
-        for ((issuer, url), audience) in issuers.iter().zip(&self.identity_jwks_url).zip(audiences) {
+        for (number, (issuer, url)) in issuers.iter().zip(&self.identity_jwks_url).enumerate() {
             let is_taken = issuer == own_issuer || sources.iter().any(|source| source.rules.issuer == *issuer);
-            if issuer.is_empty() || audience.is_empty() || is_taken {
+            if issuer.is_empty() || is_taken {
                 return Err(refused("--identity-issuer must name each system once, and none as --token-issuer"));
             }
-            let rules = TokenRules { issuer: issuer.clone(), audience: audience.clone() };
-            sources.push(Source { rules, claims: self.claims(), jwks: self.location(url)? });
+            let audience = self.of_issuer(number, "audience", &self.identity_audience)?;
+            let rules = TokenRules { issuer: issuer.clone(), audience };
+            sources.push(Source { rules, claims: self.claims(number)?, jwks: self.location(url)? });
         }
         Ok(sources)
     }
 
-    fn claims(&self) -> ClaimNames {
-        ClaimNames {
-            subject: self.identity_subject_claim.clone(),
-            email: self.identity_email_claim.clone(),
-            full_name: self.identity_name_claim.clone(),
-            designation: self.identity_designation_claim.clone(),
-        }
+    fn claims(&self, issuer: usize) -> Result<ClaimNames> {
+        Ok(ClaimNames {
+            subject: self.of_issuer(issuer, "subject-claim", &self.identity_subject_claim)?,
+            email: self.of_issuer(issuer, "email-claim", &self.identity_email_claim)?,
+            full_name: self.of_issuer(issuer, "name-claim", &self.identity_name_claim)?,
+            designation: self.of_issuer(issuer, "designation-claim", &self.identity_designation_claim)?,
+        })
+    }
+
+    /// What is given for each issuer, or once for all.
+    fn of_issuer(&self, number: usize, setting: &str, values: &[String]) -> Result<String> {
+        let value = match values {
+            [one] => Some(one),
+            each if each.len() == self.identity_issuer.len() => each.get(number),
+            _ => None,
+        };
+        value.filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
+            refused(format!("--identity-{setting} must be given once, or once for each --identity-issuer"))
+        })
     }
 
     fn location(&self, text: &str) -> Result<JwksLocation> {
@@ -120,16 +128,16 @@ impl fmt::Display for ForeignArgs {
         writeln!(f, "identity-issuer = {}", self.identity_issuer.join(","))?;
         writeln!(f, "identity-jwks-url = {}", self.identity_jwks_url.join(","))?;
         writeln!(f, "identity-audience = {}", self.identity_audience.join(","))?;
-        writeln!(f, "identity-subject-claim = {}", self.identity_subject_claim)?;
-        writeln!(f, "identity-email-claim = {}", self.identity_email_claim)?;
-        writeln!(f, "identity-name-claim = {}", self.identity_name_claim)?;
-        writeln!(f, "identity-designation-claim = {}", self.identity_designation_claim)?;
+        writeln!(f, "identity-subject-claim = {}", self.identity_subject_claim.join(","))?;
+        writeln!(f, "identity-email-claim = {}", self.identity_email_claim.join(","))?;
+        writeln!(f, "identity-name-claim = {}", self.identity_name_claim.join(","))?;
+        writeln!(f, "identity-designation-claim = {}", self.identity_designation_claim.join(","))?;
         writeln!(f, "identity-plain-http = {}", self.identity_plain_http)?;
         writeln!(f, "no-own-accounts = {}", self.no_own_accounts)
     }
 }
 
-fn refused(line: &'static str) -> Error {
+fn refused(line: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::ValidationFailed, line)
 }
 
@@ -159,6 +167,27 @@ mod tests {
     }
 
     #[test]
+    fn each_issuer_may_have_names_of_its_own_for_claims() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let args = |emails: &[&str], subjects: &[&str]| ForeignArgs {
+            identity_issuer: texts(&["a", "b"]),
+            identity_jwks_url: texts(&["https://a/jwks", "https://b/jwks"]),
+            identity_audience: texts(&["chat"]),
+            identity_email_claim: texts(emails),
+            identity_subject_claim: texts(subjects),
+            ..ForeignArgs::default()
+        };
+        let both = args(&["mail", "upn"], &["oid"]).sources("messenger").expect("two");
+        let names = both.iter().map(|Source { claims, .. }| (claims.email.as_str(), claims.subject.as_str()));
+        assert_eq!(names.collect::<Vec<_>>(), [("mail", "oid"), ("upn", "oid")]);
+        assert_eq!(both[1].claims.full_name, "name");
+        for (emails, subjects) in [(&["mail", "upn", "x"][..], &["sub"][..]), (&["mail"], &["sub", ""])] {
+            let error = args(emails, subjects).sources("messenger").expect_err("neither once nor for each");
+            assert!(error.message().contains("-claim must be given once, or once for each"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_does_not_fit_together_is_refused() {
         let url = "https://a/jwks";
         for (issuers, urls, audiences) in [
@@ -167,6 +196,7 @@ mod tests {
             (&[], &[url], &["chat"]),
             (&["a", "b"], &[url], &["chat"]),
             (&["a", "b", "c"], &[url, url, url], &["one", "two"]),
+            (&["a", "b"], &[url, url], &["one", ""]),
             (&["a", "a"], &[url, url], &["chat"]),
             (&["messenger"], &[url], &["chat"]),
             (&[""], &[url], &["chat"]),
