@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 use clap::{Args, Parser};
 use messenger_core::{Error, limits};
 use messenger_identity::TokenRules;
-use messenger_rpc::{ConnectArgs, Encrypted, Plaintext, Service};
+use messenger_rpc::{ConnectArgs, Encrypted, Plaintext, SendArgs, Service, at_least_one};
 use messenger_telemetry::{ProcessArgs, Settings};
 use messenger_tls::{Edge, Mutual};
 use serde::Serialize;
@@ -15,7 +15,6 @@ use utoipa::ToSchema;
 use crate::{
     proxies::Network,
     services::Services,
-    session::limits::SendRates,
     transport::{FRAME_BYTES_MAX, Rhythm, origin_entry},
 };
 
@@ -77,18 +76,9 @@ pub struct GatewayConfig {
     /// 10.0.0.0/8, separated by commas.
     #[arg(long, env = "MESSENGER_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
-    /// Let everybody send, log in and register as often as they like: for benchmarks.
-    #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]
-    pub no_rate_limits: bool,
-    /// Sends a second of one user, sustained.
-    #[arg(long, env = "MESSENGER_SENDS_PER_USER", default_value = "10", value_parser = at_least_one)]
-    pub sends_per_user: NonZeroU32,
-    /// Sends of one user at once, after a pause.
-    #[arg(long, env = "MESSENGER_SEND_BURST_PER_USER", default_value = "30", value_parser = at_least_one)]
-    pub send_burst_per_user: NonZeroU32,
-    /// Sends a second to one conversation.
-    #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50", value_parser = at_least_one)]
-    pub sends_per_conversation: NonZeroU32,
+    /// How often users may send.
+    #[command(flatten)]
+    pub sends: SendArgs,
     /// Logins a minute from one address to one account.
     #[arg(long, env = "MESSENGER_LOGINS_PER_MINUTE", default_value = "5", value_parser = at_least_one)]
     pub logins_per_minute: NonZeroU32,
@@ -124,7 +114,7 @@ impl GatewayConfig {
     /// Whether sends, logins and registrations are counted.
     #[must_use]
     pub const fn rate_limits(&self) -> bool {
-        !self.no_rate_limits
+        !self.sends.no_rate_limits
     }
 
     /// How long requests are still taken after the signal to end.
@@ -150,14 +140,6 @@ impl GatewayConfig {
         Ok((connect.listen(Plaintext::Listen, self.listen, encrypted).await?, encryption))
     }
 
-    pub(crate) fn send_rates(&self) -> Option<SendRates> {
-        self.rate_limits().then_some(SendRates {
-            per_user: self.sends_per_user,
-            burst_per_user: self.send_burst_per_user,
-            per_conversation: self.sends_per_conversation,
-        })
-    }
-
     pub(crate) const fn heartbeat(&self) -> Rhythm {
         Rhythm { interval: self.heartbeat_interval, timeout: self.heartbeat_timeout }
     }
@@ -177,9 +159,9 @@ impl GatewayConfig {
             password_chars_max: limits::PASSWORD_CHARS_MAX,
             logins_per_minute: self.rate_limits().then_some(self.logins_per_minute.get()),
             connections_per_user: self.connections_per_user,
-            sends_per_second: self.rate_limits().then_some(self.sends_per_user.get()),
-            send_burst: self.rate_limits().then_some(self.send_burst_per_user.get()),
-            sends_per_second_and_conversation: self.rate_limits().then_some(self.sends_per_conversation.get()),
+            sends_per_second: self.rate_limits().then_some(self.sends.sends_per_user.get()),
+            send_burst: self.rate_limits().then_some(self.sends.send_burst_per_user.get()),
+            sends_per_second_and_conversation: self.rate_limits().then_some(self.sends.sends_per_conversation.get()),
             heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
             heartbeat_timeout_ms: u64::try_from(self.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX),
         }
@@ -281,10 +263,7 @@ impl fmt::Display for GatewayConfig {
         writeln!(f, "allowed-origins = {}", self.allowed_origins.join(","))?;
         let proxies: Vec<String> = self.trusted_proxies.iter().map(Network::to_string).collect();
         writeln!(f, "trusted-proxies = {}", proxies.join(","))?;
-        writeln!(f, "no-rate-limits = {}", self.no_rate_limits)?;
-        writeln!(f, "sends-per-user = {}", self.sends_per_user)?;
-        writeln!(f, "send-burst-per-user = {}", self.send_burst_per_user)?;
-        writeln!(f, "sends-per-conversation = {}", self.sends_per_conversation)?;
+        write!(f, "{}", self.sends)?;
         writeln!(f, "logins-per-minute = {}", self.logins_per_minute)?;
         writeln!(f, "connections-per-user = {}", self.connections_per_user)?;
         writeln!(f, "connections-max = {}", self.connections_max)?;
@@ -304,11 +283,6 @@ fn gateway_name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("must have at most 32 lower-case letters, digits and hyphens".to_owned())
-}
-
-/// A rate: whoever wants none has `--no-rate-limits`, and nothing at all is no rate.
-fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| "must be a whole number, 1 or more (without any limits: --no-rate-limits)".to_owned())
 }
 
 /// A whole number with a unit: ms, s or m; from 10ms to 1h.

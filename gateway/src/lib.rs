@@ -8,7 +8,6 @@ pub mod config;
 pub mod objects;
 pub mod page;
 mod peer;
-mod places;
 mod proxies;
 pub mod rest;
 pub mod server;

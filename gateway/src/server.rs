@@ -16,7 +16,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use messenger_core::Error;
+use messenger_core::{Error, Places};
 use messenger_tls::{Edge, TlsAcceptor, server::TlsStream};
 use socket2::SockRef;
 use tokio::{
@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{Gateway, peer, places::Places, proxies, router, stall::Unstalled};
+use crate::{Gateway, peer, proxies, router, stall::Unstalled};
 
 /// From the first byte to the end of a request's head, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -44,6 +44,9 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes the system keeps for a peer that does not read; beyond, our own bounds count.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Browsers that came encrypted come so for a year, whatever link they follow: one in plain text could be bent.
+const STAY_ENCRYPTED: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Answers on the listener, encrypted if there is a certificate, until the gateway's shutdown and its drain delay; then
 /// waits at most 6 s for the requests that run. WebSockets are drained by the session core at the same time.
@@ -131,6 +134,12 @@ async fn open(stream: TcpStream, acceptor: Option<TlsAcceptor>) -> Option<Stream
     }
 }
 
+/// Of this name a browser would remember it for whatever else is served on the machine.
+fn is_localhost(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    host.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case("localhost"))
+}
+
 /// Who is connected, and the gateway that knows whom it may speak for.
 struct Peer {
     address: SocketAddr,
@@ -139,15 +148,20 @@ struct Peer {
 
 /// Answers the requests of one connection; when the server is closing the one that runs is the last.
 async fn answer(stream: Stream, peer: Peer, router: Router, closing: CancellationToken) {
+    let is_encrypted = matches!(stream, Either::Left(_));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = proxies::client(peer.address, request.headers(), &peer.gateway.config.trusted_proxies);
         request.extensions_mut().insert(ConnectInfo(client));
         let (length, router) = (Length::of(request.headers()), router.clone());
+        let stays_encrypted = is_encrypted && !is_localhost(request.headers());
         async move {
             if length == Length::Ambiguous {
                 return Ok(closing_after(StatusCode::BAD_REQUEST.into_response()));
             }
-            let response = router.oneshot(request).await?;
+            let mut response = router.oneshot(request).await?;
+            if stays_encrypted {
+                response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, STAY_ENCRYPTED);
+            }
             Ok::<_, Infallible>(if length == Length::Chunked { closing_after(response) } else { response })
         }
     });

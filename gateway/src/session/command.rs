@@ -135,7 +135,7 @@ impl Session {
 
     /// Exactly one of receiver, group and conversation; counted against the rates.
     fn target(&self, asked: &SendMessage<'_>) -> Result<Target, Error> {
-        let (sender, limits) = (self.identity.user_id, &self.gateway.limits);
+        let (sender, limits) = (self.identity.user_id, &self.gateway.limits.sends);
         match (&asked.receiver_id, &asked.group_id, &asked.conversation_id) {
             (Some(id), None, None) => {
                 let receiver = UserId::parse("receiverId", &id.0)?;

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use messenger_core::{Clock, UserId};
+use messenger_core::{Clock, Places, UserId};
 use messenger_identity::Verifier;
 use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Hub, Limits, Pipe, ResumeKey, admission::Admission, drain, feed, revocation};
-use crate::{config::GatewayConfig, places::Places, services::Services};
+use crate::{config::GatewayConfig, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
@@ -64,7 +64,7 @@ pub struct Gateway {
 impl Gateway {
     pub(crate) fn start(config: GatewayConfig, parts: Parts) -> Arc<Self> {
         let gateway = Arc::new(Self {
-            limits: Limits::new(config.send_rates()),
+            limits: Limits::new(config.sends.rates()),
             hub: Arc::new(Hub::new(config.queued_bytes_max)),
             waits: Places::new(WAITS_MAX),
             config,
@@ -89,16 +89,17 @@ impl Gateway {
         self.shutdown.spawn(async move { gateway.pipe.run(message, gateway.drained.clone()).await });
         let gateway = Arc::clone(self);
         self.shutdown.spawn(async move {
-            gateway.drained.run_until_cancelled(gateway.limits.forget()).await;
+            gateway.drained.run_until_cancelled(gateway.limits.sends.forget()).await;
         });
         revocation::spawn(self);
         self.shutdown.spawn(drain::run(Arc::clone(self)));
     }
 
-    /// Whether clients can be served: the feed is connected, auth's keys are known, and it is not going away.
+    /// Whether clients can be served: the feed is connected, auth has said which tokens are good, and it is not going
+    /// away.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.hub.is_fed() && self.verifier.has_keys() && !self.shutdown.token.is_cancelled()
+        self.hub.is_fed() && self.verifier.is_ready() && !self.shutdown.token.is_cancelled()
     }
 
     /// Resolves when clients can be served for the first time.

@@ -62,7 +62,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let link = Link::to(listener.local_addr().expect("bound")).await;
         let health = HealthReporter::new(&[]).await;
-        shutdown.spawn(messenger_rpc::serve(listener, None, routes, shutdown.token.clone(), health));
+        shutdown.spawn(messenger_rpc::serve(listener.into(), routes, shutdown.token.clone(), health));
         let remote =
             RpcChannel::remote(Service::Message, &format!("http://{}", link.address), credential).expect("a URL");
         let services = Services::new(channel.clone(), channel, remote);

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use messenger_core::{Error, ErrorKind, Result};
 use messenger_db::StoreArgs;
 use messenger_identity::TokenRules;
-use messenger_rpc::ServeArgs;
+use messenger_rpc::{ServeArgs, args::duration_within};
 use messenger_telemetry::{ProcessArgs, Settings};
 
 use crate::{
@@ -169,18 +169,6 @@ fn access_token_ttl(text: &str) -> Result<Duration, String> {
 
 fn refresh_token_ttl(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::from_secs(60), REFRESH_TOKEN_TTL_MAX)
-}
-
-/// A whole number with a unit: s, m, h or d.
-fn duration_within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
-    let parsed = units.into_iter().find_map(|(unit, seconds)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(seconds).map(Duration::from_secs)
-    });
-    parsed
-        .filter(|duration| (min..=max).contains(duration))
-        .ok_or_else(|| format!("must be a number with s, m, h or d, from {}s to {}s", min.as_secs(), max.as_secs()))
 }
 
 #[cfg(test)]

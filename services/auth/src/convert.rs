@@ -125,7 +125,7 @@ pub(crate) fn jwks(issuers: &Issuers) -> proto::GetJwksResponse {
 
 pub(crate) fn page(page: Page) -> proto::WatchRevocationsResponse {
     let revocations = page.revocations.iter().map(revocation).collect();
-    proto::WatchRevocationsResponse { revocations, head_number: page.head_number }
+    proto::WatchRevocationsResponse { revocations, head_number: page.head_number, has_more: page.has_more }
 }
 
 fn revocation(revocation: &Revocation) -> proto::Revocation {

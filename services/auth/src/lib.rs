@@ -81,6 +81,7 @@ pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn C
     let issuers = Arc::new(Issuers::new(keys.clone(), foreign, verifier.clone(), config.accounts()));
     let issuer = Issuer::new(keys, &refresh_secret, config);
     let revocations = Arc::new(Revocations::new(store.clone(), clock.clone()));
+    revocations.catch_up(&verifier).await?;
     let sessions = Arc::new(Sessions::new(store.clone(), clock.clone(), issuer, revocations.clone()));
     let users = Arc::new(Users::new(store, clock.clone(), Passwords::new()?, sessions.clone()));
     verifier.set_admission(users.clone());

@@ -25,6 +25,8 @@ pub struct Page {
     pub revocations: Vec<Revocation>,
     /// Every number up to here has been sent.
     pub head_number: i64,
+    /// The list goes on.
+    pub has_more: bool,
 }
 
 /// Follows the list: at once what this process wrote, within half a second what others did.
@@ -71,7 +73,11 @@ impl Revocations {
         }
     }
 
-    async fn catch_up(&self, verifier: &Verifier) -> Result<()> {
+    /// The verifier knows the whole list afterwards, as it is now.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn catch_up(&self, verifier: &Verifier) -> Result<()> {
         let head = self.store.revocation_head().await?;
         let mut after = rewound(*self.head.borrow(), head);
         while after < head {
@@ -82,6 +88,7 @@ impl Revocations {
             after = page.head_number;
             self.head.send_replace(after);
         }
+        verifier.set_caught_up();
         Ok(())
     }
 
@@ -91,7 +98,7 @@ impl Revocations {
         revocations.retain(|revocation| revocation.number <= head);
         let is_full = i64::try_from(revocations.len()).is_ok_and(|length| length == PAGE_REVOCATIONS_MAX);
         let head_number = revocations.last().filter(|_| is_full).map_or(head, |last| last.number);
-        Ok(Page { revocations, head_number })
+        Ok(Page { revocations, head_number, has_more: head_number < head })
     }
 
     /// Sends every revocation above `after` that may still matter, then each as it happens, and the head at least every

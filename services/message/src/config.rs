@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use messenger_core::Result;
 use messenger_db::{Location, StoreArgs};
 use messenger_identity::TokenRules;
-use messenger_rpc::ServeArgs;
+use messenger_rpc::{SendArgs, ServeArgs};
 use messenger_telemetry::{ProcessArgs, Settings};
 
 use crate::JournalCommand;
@@ -36,6 +36,9 @@ pub struct Config {
     /// Which callers are served.
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// How often end users may send by gRPC.
+    #[command(flatten)]
+    pub sends: SendArgs,
     /// `iss` of access tokens.
     #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
     pub token_issuer: String,
@@ -102,7 +105,7 @@ impl fmt::Display for Config {
         writeln!(f, "auth-url = {}", self.auth_url)?;
         let has_redis = self.redis_url.as_deref().is_some_and(|url| !url.is_empty());
         writeln!(f, "redis-url = {}", hidden(has_redis))?;
-        write!(f, "{}", self.serve)?;
+        write!(f, "{}{}", self.serve, self.sends)?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
         writeln!(f, "log = {}", self.process.log)

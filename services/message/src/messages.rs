@@ -9,7 +9,7 @@ use messenger_proto::{
     event::v1::{MessageRead, Signal, signal::Signal as Signals},
     message::v1::message_service_server::MessageServiceServer,
 };
-use messenger_rpc::{MESSAGE_BYTES_MAX, ServerAuth, timestamp};
+use messenger_rpc::{MESSAGE_BYTES_MAX, SendLimits, SendRates, ServerAuth, timestamp};
 use messenger_telemetry::Shutdown;
 use prost::Message as _;
 use tonic::service::{Routes, RoutesBuilder};
@@ -24,7 +24,7 @@ use crate::{
     replay::Replays,
     rpc::Rpc,
     store::Store,
-    target::{Draft, Targets},
+    target::{Draft, Target, Targets},
 };
 
 /// The message context.
@@ -37,6 +37,7 @@ pub struct Messages {
     pub(crate) replays: Replays,
     pub(crate) shutdown: Shutdown,
     targets: Arc<Targets>,
+    sends: Arc<SendLimits>,
     bus: Arc<dyn EventBus<EntryBatch>>,
     clock: Arc<dyn Clock>,
 }
@@ -70,7 +71,17 @@ impl Messages {
             writer.run(token).await;
             Ok(())
         });
-        Ok(Self { store, journal, pipes, feed, replays, shutdown: shutdown.clone(), targets, bus, clock })
+        let (sends, shutdown) = (Arc::new(SendLimits::new(None)), shutdown.clone());
+        Ok(Self { store, journal, pipes, feed, replays, shutdown, targets, sends, bus, clock })
+    }
+
+    /// With these rates for end users who send by gRPC themselves. Services are not counted: the edge has done it.
+    #[must_use]
+    pub fn limited(self, rates: Option<SendRates>) -> Self {
+        let sends = Arc::new(SendLimits::new(rates));
+        let (counted, token) = (Arc::clone(&sends), self.shutdown.token.clone());
+        self.shutdown.spawn(async move { token.run_until_cancelled(counted.forget()).await });
+        Self { sends, ..self }
     }
 
     /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
@@ -88,6 +99,19 @@ impl Messages {
     /// A new id for a message nobody else has given one.
     pub(crate) fn new_message_id(&self) -> MessageId {
         MessageId::new(self.clock.now())
+    }
+
+    /// Counts a send of an end user.
+    ///
+    /// # Errors
+    /// RATE_LIMITED with the time after which it would pass.
+    pub(crate) fn count(&self, draft: &Draft) -> Result<()> {
+        match draft.target {
+            Target::Receiver(receiver) => self.sends.send_to_user(draft.sender_id, receiver),
+            Target::Group(conversation) | Target::Conversation(conversation) => {
+                self.sends.send_to(draft.sender_id, conversation)
+            }
+        }
     }
 
     /// Stores one message.

@@ -42,12 +42,17 @@ impl Rpc {
         Self { messages }
     }
 
-    async fn send_one(&self, user: UserId, request: SendMessageRequest) -> Result<SendMessageResponse> {
+    async fn send_one(&self, caller: Caller, request: SendMessageRequest) -> Result<SendMessageResponse> {
+        let user = caller.user_id()?;
         let draft = request.draft.ok_or_else(|| Error::invalid("draft", "is missing"))?;
         let message_id = self.messages.new_message_id();
         let trace = TraceParent::of(&Span::current());
         let from = Provenance { sender_id: user, message_id, resent: false, origin: 0, trace };
-        let stored = self.messages.send(convert::draft(&draft, from)?).await?;
+        let draft = convert::draft(&draft, from)?;
+        if let Caller::User(_) = caller {
+            self.messages.count(&draft)?;
+        }
+        let stored = self.messages.send(draft).await?;
         Ok(SendMessageResponse { message: Some(convert::message(&stored.message)), repeated: stored.repeated })
     }
 
@@ -174,8 +179,8 @@ impl MessageService for Rpc {
         &self,
         request: Request<SendMessageRequest>,
     ) -> Result<Response<SendMessageResponse>, Status> {
-        let (user, request) = for_user(request)?;
-        answer(self.send_one(user, request).await)
+        let caller = Caller::of(&request).map_err(to_status)?;
+        answer(self.send_one(caller, request.into_inner()).await)
     }
 
     async fn send_messages(

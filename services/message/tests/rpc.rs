@@ -12,6 +12,8 @@ mod replay;
 mod support;
 #[path = "rpc/unary.rs"]
 mod unary;
+#[path = "rpc/users.rs"]
+mod users;
 #[path = "rpc/with_peers.rs"]
 mod with_peers;
 
@@ -50,6 +52,8 @@ on_both!(
     pipe::resent_drafts_are_stored_once,
     pipe::refusals_are_answered_one_by_one,
     pipe::many_at_once,
+    users::users_send_at_the_rate_of_the_edge,
+    users::a_user_has_so_many_streams,
     replay::pages,
     replay::too_much_in_one_conversation,
     replay::too_much_in_all,

@@ -86,6 +86,7 @@ async fn messages(
     let store = messenger_message::open_store(&config.store.location()?).await?;
     let bus = messenger_message::open_bus(&config.bus()?, &*store).await?;
     let messages = messenger_message::build(store.clone(), bus, peers, clock, shutdown).await?;
+    let messages = messages.limited(config.gateway.sends.rates());
     Ok((messages, messenger_message::check(store)))
 }
 

@@ -8,7 +8,7 @@ use messenger_core::Result;
 use messenger_db::{Location, StoreArgs};
 use messenger_gateway::GatewayConfig;
 use messenger_message::{BusLocation, JournalCommand};
-use messenger_rpc::{ConnectArgs, Trust};
+use messenger_rpc::{ConnectArgs, GrpcArgs, Trust};
 use messenger_telemetry::{ProcessArgs, Settings};
 use messenger_tls::Name;
 
@@ -102,6 +102,9 @@ pub struct Config {
     /// certificate, or by `x-service` beside the secret.
     #[arg(long, env = "MESSENGER_ACTING_SERVICES", value_delimiter = ',')]
     pub acting_services: Vec<Name>,
+    /// How those are served who come by gRPC.
+    #[command(flatten)]
+    pub grpc: GrpcArgs,
     /// Life and names of tokens.
     #[command(flatten)]
     pub tokens: TokenConfig,
@@ -154,7 +157,7 @@ impl fmt::Display for Config {
         write!(f, "{}", self.connect)?;
         let acting: Vec<&str> = self.acting_services.iter().map(Name::as_str).collect();
         writeln!(f, "acting-services = {}", acting.join(","))?;
-        write!(f, "{}", self.tokens)?;
+        write!(f, "{}{}", self.grpc, self.tokens)?;
         writeln!(f, "log = {}", self.process.log)
     }
 }

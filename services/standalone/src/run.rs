@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use messenger_core::{Error, Result, SystemClock};
 use messenger_gateway::{Parts, ResumeKey};
 use messenger_proto::{auth, conversation, message};
-use messenger_rpc::{Encrypted, HealthReporter, Plaintext};
+use messenger_rpc::{Encrypted, HealthReporter, Plaintext, Port};
 use messenger_telemetry::{Shutdown, install_metrics};
 
 use crate::{backend::Backend, config::Config};
@@ -53,7 +53,8 @@ pub async fn run(config: Config) -> Result<()> {
         services.spawn(certificate.follow(services.token.clone()));
     }
     let scheme = if encryption.is_some() { "https" } else { "http" };
-    let grpc = messenger_rpc::serve(grpc_listener, certificate, backend.routes, services.token.clone(), health);
+    let port = Port { listener: grpc_listener, certificate, grpc: config.grpc };
+    let grpc = messenger_rpc::serve(port, backend.routes, services.token.clone(), health);
     let grpc = services.spawn(grpc);
     edge.cancel_on_signal();
     edge.spawn(end_with(services.clone(), edge.clone()));

@@ -1,4 +1,4 @@
-//! Words every crate shares: ids, time, the one error, content, cursors, pages. No I/O.
+//! Words every crate shares: ids, time, the one error, content, cursors, pages, counted places. No I/O.
 
 pub mod bug;
 pub mod clock;
@@ -9,6 +9,7 @@ pub mod id;
 pub mod id_map;
 pub mod limits;
 pub mod page;
+pub mod places;
 pub mod role;
 pub mod timestamp;
 
@@ -19,6 +20,7 @@ pub use cursor::{Cursor, JournalId, Position};
 pub use error::{Error, ErrorKind, FieldViolation};
 pub use id::{ConversationId, Id, MessageId, ParticipantId, SessionId, UserId};
 pub use id_map::{IdMap, IdSet};
+pub use places::{Place, Places};
 pub use role::{ConversationType, Role};
 pub use timestamp::Timestamp;
 

@@ -2,11 +2,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use jsonwebtoken::Header;
 use messenger_core::{Clock, Error, ErrorKind};
+use messenger_telemetry::{Audit, AuditLimit};
 use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
@@ -30,9 +34,12 @@ pub struct Verifier {
     own: RwLock<Arc<HashMap<String, Key>>>,
     foreign: RwLock<Arc<[Trusted]>>,
     revocations: RwLock<Revocations>,
+    /// Whether those are known that were there before this process.
+    is_caught_up: AtomicBool,
     wants_keys: Notify,
     admission: OnceLock<Arc<dyn Admission>>,
     admitted: Mutex<Admitted>,
+    refusals: AuditLimit,
 }
 
 /// Another issuer, its keys read.
@@ -44,7 +51,8 @@ struct Trusted {
 }
 
 impl Verifier {
-    /// Without keys yet: refuses everything until [`Verifier::set_keys`] or [`Verifier::set_foreign`].
+    /// Judges no token before it has keys ([`Verifier::set_keys`], [`Verifier::set_foreign`]) and knows which sessions have
+    /// ended ([`Verifier::set_caught_up`]).
     #[must_use]
     pub fn new(rules: TokenRules, clock: Arc<dyn Clock>) -> Self {
         install_crypto();
@@ -54,9 +62,11 @@ impl Verifier {
             own: RwLock::default(),
             foreign: RwLock::new(Arc::new([])),
             revocations: RwLock::default(),
+            is_caught_up: AtomicBool::new(false),
             wants_keys: Notify::new(),
             admission: OnceLock::new(),
             admitted: Mutex::default(),
+            refusals: AuditLimit::default(),
         }
     }
 
@@ -89,34 +99,55 @@ impl Verifier {
         let _ = self.admission.set(admission);
     }
 
-    /// Whether there are keys: before, every token is refused.
+    /// Whether there are keys.
     #[must_use]
     pub fn has_keys(&self) -> bool {
         !self.own().is_empty() || !self.foreign().is_empty()
+    }
+
+    /// Every revocation from before is known by now: tokens are judged from here on.
+    pub fn set_caught_up(&self) {
+        self.is_caught_up.store(true, Ordering::Release);
+    }
+
+    /// Whether tokens are judged. Before, each is answered with UNAVAILABLE: it may be good, or one that was revoked.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_caught_up.load(Ordering::Acquire) && self.has_keys()
     }
 
     /// Whose token this is, of whatever system. About 60 us of CPU; asks auth for a token of another system that this
     /// process has not seen.
     ///
     /// # Errors
-    /// UNAUTHENTICATED, TOKEN_EXPIRED (good once), TOKEN_REVOKED; UNAVAILABLE when auth had to be asked and is away.
+    /// UNAUTHENTICATED, TOKEN_EXPIRED (good once), TOKEN_REVOKED; UNAVAILABLE before [`Self::is_ready`], and when auth had
+    /// to be asked and is away.
     pub async fn identify(&self, token: &str) -> Result<Identity, Error> {
-        let (identity, foreign) = self.read(token)?;
-        let identity = self.in_force(identity)?;
+        let (identity, foreign) = self.read(token).or_else(|error| self.refuse(None, error))?;
+        let identity = self.in_force(identity).or_else(|error| self.refuse(Some(identity), error))?;
         let Some(user) = foreign else { return Ok(identity) };
         if self.admitted.lock().unwrap_or_else(PoisonError::into_inner).contains(&user) {
             return Ok(identity);
         }
         let admission = self.admission.get().ok_or_else(|| Error::unavailable("nobody admits users of others yet"))?;
-        admission.admit(&user).await?;
+        admission.admit(&user).await.or_else(|error| self.refuse(Some(identity), error))?;
         self.admitted.lock().unwrap_or_else(PoisonError::into_inner).add(user.user_id, user.issued_at);
         Ok(identity)
+    }
+
+    /// Records what somebody was refused who should not have tried. That tokens expire is no news.
+    fn refuse<T>(&self, identity: Option<Identity>, error: Error) -> Result<T, Error> {
+        if !matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::TokenRevoked) {
+            return Err(error);
+        }
+        let (user, session) = (identity.map(|it| it.user_id), identity.map(|it| it.session_id));
+        Audit::of("token.refused").by(user).session(session).outcome_within(&self.refusals, Err(error))
     }
 
     /// Whose token of ours this is; those of other systems are refused. About 40 us of CPU.
     ///
     /// # Errors
-    /// UNAUTHENTICATED, TOKEN_EXPIRED (good once), TOKEN_REVOKED.
+    /// UNAUTHENTICATED, TOKEN_EXPIRED (good once), TOKEN_REVOKED; UNAVAILABLE before [`Self::is_ready`].
     pub fn verify(&self, token: &str) -> Result<Identity, Error> {
         match self.read(token)? {
             (identity, None) => self.in_force(identity),
@@ -143,6 +174,9 @@ impl Verifier {
     fn read(&self, token: &str) -> Result<(Identity, Option<ForeignUser>), Error> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(invalid());
+        }
+        if !self.is_ready() {
+            return Err(Error::unavailable("auth has not yet said which tokens are good"));
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| invalid())?;
         // An extension that must be understood is none of ours (RFC 7515, 4.1.11).

@@ -1,6 +1,8 @@
-//! Connections to a server: bounded in number, encrypted where it has a certificate, and known by that of the caller.
+//! Connections to a server: bounded in number and age, encrypted where it has a certificate, and known by that of the
+//! caller.
 
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     pin::Pin,
@@ -14,22 +16,27 @@ use messenger_tls::{Mutual, Name, TlsAcceptor, name_of, server::TlsStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, JoinSet},
     time::{Instant, Sleep, sleep, sleep_until, timeout_at},
 };
-use tokio_util::{either::Either, task::TaskTracker};
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
+use uuid::Uuid;
 
 /// Connections to one server: processes of ours have one each, others come by the dozen.
 const CONNECTIONS_MAX: usize = 1_024;
 /// Of these, those without a certificate where others have one: whoever reaches the port leaves room for our services.
 const STRANGERS_MAX: usize = 256;
+/// Handshakes under way, which have no place yet. Beyond, the one that began first is broken off: who means it is done in
+/// a moment, and who holds handshakes open makes room for others.
+const HANDSHAKES_MAX: usize = 512;
 /// From the accepted connection to the first bytes of HTTP/2, the handshake of TLS included.
 const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 /// What every HTTP/2 connection begins with.
 const PREFACE_BYTES: usize = 24;
-/// Connections that wait to be served.
-const WAITING_MAX: usize = 16;
+/// What calls have to end when a connection has reached its age.
+const GRACE: Duration = Duration::from_secs(10);
 /// When there are no file descriptors, for example.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -44,39 +51,63 @@ pub(crate) struct Peer {
 pub(crate) struct Incoming {
     listener: TcpListener,
     encryption: Option<Mutual>,
+    age: Duration,
     places: Arc<Semaphore>,
     places_of_strangers: Arc<Semaphore>,
-    handshakes: TaskTracker,
-    /// What they open.
-    opened: (mpsc::Sender<Connection>, mpsc::Receiver<Connection>),
+    handshakes: JoinSet<Option<Opened>>,
+    /// The same, in the order in which they began; some have ended.
+    begun: VecDeque<AbortHandle>,
     /// After an accept that failed.
     pause: Option<Pin<Box<Sleep>>>,
 }
 
+/// A stream, and until when it has to say what it wants.
+type Opened = (Encryptable, Instant);
+type Encryptable = Either<Box<TlsStream<TcpStream>>, TcpStream>;
+
 impl Incoming {
-    pub(crate) fn new(listener: TcpListener, encryption: Option<Mutual>) -> Self {
+    /// Connections that are told to go at this age, and are cut some time after it.
+    pub(crate) fn new(listener: TcpListener, encryption: Option<Mutual>, age: Duration) -> Self {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let places_of_strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
-        let (handshakes, opened) = (TaskTracker::new(), mpsc::channel(WAITING_MAX));
-        Self { listener, encryption, places, places_of_strangers, handshakes, opened, pause: None }
+        let (handshakes, begun) = (JoinSet::new(), VecDeque::new());
+        Self { listener, encryption, age, places, places_of_strangers, handshakes, begun, pause: None }
     }
 
-    /// Who comes when there are too many is turned away.
-    fn begin(&self, stream: TcpStream, address: SocketAddr) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+    fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
         // Where the system refuses it, small answers wait a little.
         let _ = stream.set_nodelay(true);
-        let (acceptor, opened) = (self.encryption.as_ref().map(Mutual::acceptor), self.opened.0.clone());
-        let strangers = Arc::clone(&self.places_of_strangers);
-        self.handshakes.spawn(async move {
-            if let Some(connection) = open(stream, address, acceptor, place).await
-                && let Some(connection) = connection.among(strangers)
-            {
-                // The server has ended: so does the connection.
-                let _ = opened.send(connection).await;
-            }
-        });
+        if self.begun.len() >= HANDSHAKES_MAX {
+            self.begun.retain(|handshake| !handshake.is_finished());
+        }
+        if self.begun.len() >= HANDSHAKES_MAX
+            && let Some(first) = self.begun.pop_front()
+        {
+            first.abort();
+        }
+        let acceptor = self.encryption.as_ref().map(Mutual::acceptor);
+        self.begun.push_back(self.handshakes.spawn(open(stream, address, acceptor)));
     }
+
+    /// None when there are as many as there may be, in all or of those who are encrypted and name nobody.
+    fn seat(&self, (stream, until): Opened) -> Option<Connection> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let is_stranger = matches!(stream, Either::Left(_)) && name(&stream).is_none();
+        let strangers = is_stranger.then(|| Arc::clone(&self.places_of_strangers).try_acquire_owned());
+        Some(Connection {
+            stream,
+            preface_left: PREFACE_BYTES,
+            deadline: Box::pin(sleep_until(until)),
+            end: Instant::now() + self.age + GRACE.min(self.age) + spread(self.age),
+            _places: (place, strangers.transpose().ok()?),
+        })
+    }
+}
+
+/// Something below half of it, so that not all begin anew at once.
+fn spread(age: Duration) -> Duration {
+    let random = Uuid::new_v4().as_u64_pair().1 as u32;
+    age / 2 * (random >> 16) / (1 << 16)
 }
 
 impl Stream for Incoming {
@@ -85,8 +116,12 @@ impl Stream for Incoming {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let Poll::Ready(opened) = this.opened.1.poll_recv(context) {
-                return Poll::Ready(opened.map(Ok));
+            while let Poll::Ready(Some(opened)) = this.handshakes.poll_join_next(context) {
+                if let Ok(Some(opened)) = opened
+                    && let Some(connection) = this.seat(opened)
+                {
+                    return Poll::Ready(Some(Ok(connection)));
+                }
             }
             if let Some(pause) = &mut this.pause {
                 ready!(pause.as_mut().poll(context));
@@ -103,60 +138,43 @@ impl Stream for Incoming {
     }
 }
 
-async fn open(
-    stream: TcpStream,
-    address: SocketAddr,
-    acceptor: Option<TlsAcceptor>,
-    place: OwnedSemaphorePermit,
-) -> Option<Connection> {
+async fn open(stream: TcpStream, address: SocketAddr, acceptor: Option<TlsAcceptor>) -> Option<Opened> {
     let until = Instant::now() + BEGUN_WITHIN;
-    let stream = match acceptor {
-        None => Either::Right(stream),
-        Some(acceptor) => match timeout_at(until, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => Either::Left(Box::new(stream)),
-            Ok(Err(error)) => {
-                tracing::debug!(peer.address = %address, %error, "a handshake failed");
-                return None;
-            }
-            Err(_) => return None,
-        },
-    };
-    let opening = Some(Opening { bytes_left: PREFACE_BYTES, until: Box::pin(sleep_until(until)) });
-    Some(Connection { stream, opening, _places: (place, None) })
+    let Some(acceptor) = acceptor else { return Some((Either::Right(stream), until)) };
+    match timeout_at(until, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some((Either::Left(Box::new(stream)), until)),
+        Ok(Err(error)) => {
+            tracing::debug!(peer.address = %address, %error, "a handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// By the certificate.
+fn name(stream: &Encryptable) -> Option<Name> {
+    match stream {
+        Either::Left(stream) => stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(name_of),
+        Either::Right(_) => None,
+    }
 }
 
 /// One connection; it holds its places as long as it lasts.
 pub(crate) struct Connection {
-    stream: Either<Box<TlsStream<TcpStream>>, TcpStream>,
-    opening: Option<Opening>,
+    stream: Encryptable,
+    /// Bytes that have to come before the deadline.
+    preface_left: usize,
+    /// Until the preface is there; from then on the end.
+    deadline: Pin<Box<Sleep>>,
+    end: Instant,
     _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
-}
-
-impl Connection {
-    /// None when it is encrypted, names nobody, and there are as many of its kind as there may be.
-    fn among(mut self, strangers: Arc<Semaphore>) -> Option<Self> {
-        if matches!(self.stream, Either::Left(_)) && self.connect_info().name.is_none() {
-            self._places.1 = Some(strangers.try_acquire_owned().ok()?);
-        }
-        Some(self)
-    }
-}
-
-/// Until the preface is there.
-struct Opening {
-    bytes_left: usize,
-    until: Pin<Box<Sleep>>,
 }
 
 impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        let certificate = match &self.stream {
-            Either::Left(stream) => stream.get_ref().1.peer_certificates().and_then(<[_]>::first),
-            Either::Right(_) => None,
-        };
-        Peer { name: certificate.and_then(name_of) }
+        Peer { name: name(&self.stream) }
     }
 }
 
@@ -166,16 +184,24 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(opening) = &mut self.opening else { return read };
-        if read.is_pending() {
-            ready!(opening.until.as_mut().poll(context));
+        let has_begun = self.preface_left == 0;
+        if has_begun && self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        opening.bytes_left = opening.bytes_left.saturating_sub(buffer.filled().len() - before);
-        if opening.bytes_left == 0 {
-            self.opening = None;
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if has_begun {
+            return read;
+        }
+        // What is here already came in time, however late it is looked at.
+        if read.is_pending() {
+            ready!(self.deadline.as_mut().poll(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.preface_left = self.preface_left.saturating_sub(buffer.filled().len() - before);
+        if self.preface_left == 0 {
+            let end = self.end;
+            self.deadline.as_mut().reset(end);
         }
         read
     }

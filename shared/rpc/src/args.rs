@@ -47,6 +47,27 @@ pub struct ServeArgs {
     /// Address for operators: `/metrics`, `/healthz` and `/readyz` over HTTP; without one there is none.
     #[arg(long, env = "MESSENGER_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
+    /// How those are served who come by gRPC.
+    #[command(flatten)]
+    pub grpc: GrpcArgs,
+}
+
+/// How a gRPC server treats who comes.
+#[derive(Debug, Clone, Args)]
+pub struct GrpcArgs {
+    /// When a gRPC connection takes no new calls, 1s to 24h: its caller makes another, for which certificates are looked at
+    /// again. Streams that are open then end later, by half of it at most, each at its own time, and begin anew elsewhere.
+    #[arg(long, env = "MESSENGER_GRPC_CONNECTION_AGE", default_value = "1h", value_parser = connection_age)]
+    pub grpc_connection_age: Duration,
+    /// Describe the gRPC interface to nobody. With reflection, which needs no credential, grpcurl needs no .proto files.
+    #[arg(long, env = "MESSENGER_NO_REFLECTION")]
+    pub no_reflection: bool,
+}
+
+impl Default for GrpcArgs {
+    fn default() -> Self {
+        Self { grpc_connection_age: Duration::from_secs(3_600), no_reflection: false }
+    }
 }
 
 /// What may be unencrypted, as `--allow-plaintext` names it.
@@ -197,8 +218,35 @@ impl fmt::Display for ServeArgs {
         let acting: Vec<&str> = self.acting_services.iter().map(Name::as_str).collect();
         writeln!(f, "acting-services = {}", acting.join(","))?;
         let metrics_listen = self.metrics_listen.map_or("(not set)".to_owned(), |address| address.to_string());
-        writeln!(f, "metrics-listen = {metrics_listen}")
+        writeln!(f, "metrics-listen = {metrics_listen}")?;
+        write!(f, "{}", self.grpc)
     }
+}
+
+impl fmt::Display for GrpcArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "grpc-connection-age = {}s", self.grpc_connection_age.as_secs())?;
+        writeln!(f, "no-reflection = {}", self.no_reflection)
+    }
+}
+
+fn connection_age(text: &str) -> Result<Duration, String> {
+    duration_within(text, Duration::from_secs(1), Duration::from_secs(86_400))
+}
+
+/// A whole number with a unit: s, m, h or d.
+///
+/// # Errors
+/// With what it must be, for the operator.
+pub fn duration_within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+    let parsed = units.into_iter().find_map(|(unit, seconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(seconds).map(Duration::from_secs)
+    });
+    parsed
+        .filter(|duration| (min..=max).contains(duration))
+        .ok_or_else(|| format!("must be a number with s, m, h or d, from {}s to {}s", min.as_secs(), max.as_secs()))
 }
 
 /// A setting that is never shown.
@@ -234,6 +282,14 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_of_connections() {
+        assert_eq!(connection_age("90s"), Ok(Duration::from_secs(90)));
+        for text in ["", "0s", "25h", "1", "-1s", "1.5h", "99999999999999999999d", "ä"] {
+            assert!(connection_age(text).is_err(), "{text}");
+        }
+    }
 
     #[tokio::test]
     async fn the_secret_leaves_this_machine_only_when_that_was_asked_for() {

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response, request::Parts};
-use messenger_core::{Error, ErrorKind};
+use messenger_core::{Error, ErrorKind, Place, Places, UserId};
 use messenger_identity::Verifier;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -26,7 +26,9 @@ use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    Caller, Trust, policy,
+    Caller, Trust,
+    held::Held,
+    policy,
     status::{deadline_exceeded, to_status},
     timely::Timely,
     trace,
@@ -35,11 +37,17 @@ use crate::{
 
 /// For callers that name no deadline, and the longest an end user may name: until a handler answers, or opens its stream
 /// of answers.
-const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HANDLER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The grain of the runtime's clock: a deadline below it is over before anything is begun.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// Calls of end users that are being answered; more are refused, so that users never keep services waiting.
 const CALLS_OF_USERS_MAX: usize = 1_024;
+/// Answers to end users that are on their way or not read to the end, open streams included.
+const ANSWERS_TO_USERS_MAX: usize = 4_096;
+/// Of these, to one user.
+const ANSWERS_TO_USER_MAX: usize = 32;
+/// When a user with too many calls may try again.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 const GRPC_STATUS: &str = "grpc-status";
 /// The code of a call that nobody serves.
@@ -60,15 +68,23 @@ pub struct ServerAuth {
 pub fn routes(auth: ServerAuth, build: impl FnOnce(&mut RoutesBuilder)) -> Routes {
     let mut builder = Routes::builder();
     build(&mut builder);
-    let layer = CallLayer { auth: Arc::new(auth), places_of_users: Arc::new(Semaphore::new(CALLS_OF_USERS_MAX)) };
+    let layer = CallLayer {
+        auth: Arc::new(auth),
+        calls_of_users: Arc::new(Semaphore::new(CALLS_OF_USERS_MAX)),
+        answers_to_users: Places::new(ANSWERS_TO_USERS_MAX),
+    };
     Routes::from(builder.routes().into_axum_router().layer(layer)).prepare()
 }
 
 #[derive(Clone)]
 struct CallLayer {
     auth: Arc<ServerAuth>,
-    places_of_users: Arc<Semaphore>,
+    calls_of_users: Arc<Semaphore>,
+    answers_to_users: Arc<Places<UserId>>,
 }
+
+/// What a user's call takes: the first until it is answered, the second until the answer is read.
+type Seat = (OwnedSemaphorePermit, Place<UserId>);
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
@@ -79,20 +95,26 @@ impl<S> Layer<S> for CallLayer {
 }
 
 impl CallLayer {
-    /// Who calls, if it may make this call; none for a call there is not. With a user its place.
-    async fn admit(&self, request: &Parts) -> Result<Option<(Caller, Option<OwnedSemaphorePermit>)>, Error> {
+    /// Who calls, if it may make this call; none for a call there is not. With a user its seat.
+    async fn admit(&self, request: &Parts) -> Result<Option<(Caller, Option<Seat>)>, Error> {
         let caller = Caller::authenticate(&self.auth, request).await?;
         let Some(rule) = policy::rule(request.uri.path()) else { return Ok(None) };
         rule.admit(&caller)?;
-        let place = match caller {
+        let seat = match caller {
             Caller::Service { .. } => None,
-            Caller::User(_) => {
-                let place = Arc::clone(&self.places_of_users).try_acquire_owned();
-                Some(place.map_err(|_| Error::new(ErrorKind::RateLimited, "too many calls at once"))?)
-            }
+            Caller::User(identity) => Some(self.seat(identity.user_id).ok_or_else(busy)?),
         };
-        Ok(Some((caller, place)))
+        Ok(Some((caller, seat)))
     }
+
+    fn seat(&self, user: UserId) -> Option<Seat> {
+        let answer = self.answers_to_users.take(user, ANSWERS_TO_USER_MAX)?;
+        Some((Arc::clone(&self.calls_of_users).try_acquire_owned().ok()?, answer))
+    }
+}
+
+fn busy() -> Error {
+    Error::new(ErrorKind::RateLimited, "too many calls at once").with_retry_after(BUSY_FOR)
 }
 
 #[derive(Clone)]
@@ -101,15 +123,14 @@ struct CallService<S> {
     inner: S,
 }
 
-impl<S, R> Service<Request<AxumBody>> for CallService<S>
+impl<S> Service<Request<AxumBody>> for CallService<S>
 where
-    S: Service<Request<AxumBody>, Response = Response<R>, Error = Infallible, Future: Send + 'static>,
+    S: Service<Request<AxumBody>, Response = Response<AxumBody>, Error = Infallible, Future: Send + 'static>,
     S: Clone + Send + 'static,
-    R: Default + Send + 'static,
 {
-    type Response = Response<R>;
+    type Response = Response<AxumBody>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response<R>, Infallible>>;
+    type Future = BoxFuture<'static, Result<Response<AxumBody>, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -121,7 +142,7 @@ where
         let (layer, mut inner) = (self.layer.clone(), mem::replace(&mut self.inner, waiting));
         let answer = async move {
             let (mut head, mut body) = request.into_parts();
-            let (caller, place) = match layer.admit(&head).await {
+            let (caller, seat) = match layer.admit(&head).await {
                 Ok(Some(admitted)) => admitted,
                 Ok(None) => return Ok(Status::unimplemented("there is no such call").into_http()),
                 Err(error) => return Ok(refuse(error)),
@@ -137,8 +158,11 @@ where
             let handler = inner.call(Request::from_parts(head, body));
             // As long as the handler runs, whoever still waits for it.
             let handler = async move {
-                let _place = place;
-                handler.await
+                let answer = handler.await;
+                match seat {
+                    Some((_, place)) => answer.map(|answer| answer.map(|body| AxumBody::new(Held::new(body, place)))),
+                    None => answer,
+                }
             };
             measured(path, handle(handler, limit)).await
         };
@@ -159,7 +183,7 @@ async fn measured<R>(
     Ok(response)
 }
 
-async fn handle<R>(
+pub(crate) async fn handle<R>(
     handler: impl Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
     limit: Duration,
 ) -> Result<Response<R>, Infallible>
@@ -178,7 +202,7 @@ where
     Ok(response)
 }
 
-fn refuse<R: Default>(error: Error) -> Response<R> {
+pub(crate) fn refuse<R: Default>(error: Error) -> Response<R> {
     Span::current().record("rpc.status", error.kind().code());
     to_status(error).into_http()
 }

@@ -80,7 +80,7 @@ fn foreign_issuer(issuer: proto::ForeignIssuer) -> ForeignIssuer {
 }
 
 /// Follows auth's revocations until `shutdown`, whatever breaks meanwhile. The verifier knows each before it is given to
-/// `on_revocation`, which may see one again after a reconnect.
+/// `on_revocation`, which may see one again after a reconnect, and judges no token before it knows those that were there.
 pub async fn follow_revocations(
     auth: Auth,
     verifier: Arc<Verifier>,
@@ -92,7 +92,7 @@ pub async fn follow_revocations(
         let mut retry = RETRY_FIRST;
         loop {
             let before = last_number;
-            let watched = watch(auth.clone(), &mut last_number, |revocation| {
+            let watched = watch(auth.clone(), &mut last_number, &verifier, |revocation| {
                 verifier.revoke(revocation);
                 on_revocation(&revocation);
             });
@@ -106,7 +106,12 @@ pub async fn follow_revocations(
     .await;
 }
 
-async fn watch(mut auth: Auth, last_number: &mut i64, on_revocation: impl Fn(Revocation)) -> Result<Infallible, Error> {
+async fn watch(
+    mut auth: Auth,
+    last_number: &mut i64,
+    verifier: &Verifier,
+    on_revocation: impl Fn(Revocation),
+) -> Result<Infallible, Error> {
     let request = WatchRevocationsRequest { after_number: *last_number };
     let mut stream = auth.watch_revocations(request).await.map_err(|status| from_status(&status))?.into_inner();
     loop {
@@ -119,6 +124,9 @@ async fn watch(mut auth: Auth, last_number: &mut i64, on_revocation: impl Fn(Rev
         for revocation in &batch.revocations {
             on_revocation(read(revocation)?);
             *last_number = revocation.number.max(*last_number);
+        }
+        if !batch.has_more {
+            verifier.set_caught_up();
         }
     }
 }

@@ -8,13 +8,12 @@ use messenger_core::{Clock, Error, Result};
 use messenger_identity::{TokenRules, Verifier};
 use messenger_proto::auth::v1::auth_service_client::AuthServiceClient;
 use messenger_telemetry::{Operations, PrometheusHandle, Shutdown, install_metrics};
-use messenger_tls::Mutual;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
-    ConnectArgs, Encrypted, HealthReporter, Plaintext, RpcChannel, ServeArgs, ServerAuth, Service, ServiceCredential,
-    Trust, keys, serve,
+    ConnectArgs, Encrypted, HealthReporter, Plaintext, Port, RpcChannel, ServeArgs, ServerAuth, Service,
+    ServiceCredential, Trust, keys, serve,
 };
 
 /// From the signal to the end of every task.
@@ -31,8 +30,7 @@ pub struct Process {
     /// What its tasks end by.
     pub shutdown: Shutdown,
     connect: ConnectArgs,
-    certificate: Option<Mutual>,
-    rpc: TcpListener,
+    rpc: Port,
     operations: Option<(TcpListener, PrometheusHandle)>,
 }
 
@@ -59,11 +57,12 @@ impl Process {
         let connect = &args.connect;
         let certificate = connect.certificate()?;
         let credential = connect.credential(service, certificate.as_ref())?;
-        let encrypted = match certificate {
+        let encrypted = match &certificate {
             Some(_) => Encrypted::Yes,
             None => Encrypted::No("give this service a certificate with --certificates (MESSENGER_CERTIFICATES)"),
         };
-        let rpc = connect.listen(Plaintext::Listen, listen, encrypted).await?;
+        let listener = connect.listen(Plaintext::Listen, listen, encrypted).await?;
+        let rpc = Port { listener, certificate, grpc: args.grpc.clone() };
         let operations = match args.metrics_listen {
             Some(address) => {
                 let plain = Encrypted::No("name an address of this machine only");
@@ -74,7 +73,7 @@ impl Process {
         };
         let trust = args.trust(&credential);
         let (connect, shutdown) = (connect.clone(), Shutdown::new());
-        Ok(Self { service, credential, trust, shutdown, connect, certificate, rpc, operations })
+        Ok(Self { service, credential, trust, shutdown, connect, rpc, operations })
     }
 
     /// The way to another service, at the URLs of its setting (`--auth-url` and so on).
@@ -105,7 +104,7 @@ impl Process {
         let Served { services, routes, check } = served;
         let shutdown = self.shutdown;
         shutdown.cancel_on_signal();
-        let address = self.rpc.local_addr().map_err(Error::internal)?;
+        let address = self.rpc.listener.local_addr().map_err(Error::internal)?;
         let health = HealthReporter::new(services).await;
         health.set_serving(true).await;
         shutdown.spawn(health.clone().follow(check, shutdown.clone()));
@@ -113,11 +112,12 @@ impl Process {
             tracing::info!(address = ?listener.local_addr().ok(), "figures are at /metrics");
             shutdown.spawn(Operations { metrics, ready: health.serving() }.serve(listener, shutdown.clone()));
         }
-        if let Some(certificate) = self.certificate.clone() {
+        let is_encrypted = self.rpc.certificate.is_some();
+        if let Some(certificate) = self.rpc.certificate.clone() {
             shutdown.spawn(certificate.follow(shutdown.token.clone()));
         }
-        tracing::info!(%address, encrypted = self.certificate.is_some(), "{} is ready", self.service);
-        let serve = serve(self.rpc, self.certificate, routes, shutdown.token.clone(), health);
+        tracing::info!(%address, encrypted = is_encrypted, "{} is ready", self.service);
+        let serve = serve(self.rpc, routes, shutdown.token.clone(), health);
         let (served, _) = tokio::join!(shutdown.until_end_of(serve), shutdown.drained(DRAIN_MAX));
         shutdown.outcome().and(served)
     }

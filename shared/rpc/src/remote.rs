@@ -1,5 +1,7 @@
 //! Calls over the network: to whichever address is up, within their deadline, a second time only where that is harmless.
 
+use std::error::Error as StdError;
+
 use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
 use messenger_core::ErrorKind;
@@ -19,6 +21,9 @@ const HANDOVERS_MAX: usize = 3;
 /// the one conversation two users have; change sets are known by their versions; read positions only rise.
 const REPEATABLE: [&str; 7] = ["Get", "List", "BatchGet", "Search", "Replay", "AppendChanges", "MarkRead"];
 
+/// Calls whose requests come by and by: they cannot be made again from here.
+const STREAMED: [&str; 2] = ["Follow", "SendMessages"];
+
 /// Sends a call; its `grpc-timeout` bounds everything up to the head of the answer.
 pub(crate) async fn call(balance: &Balance, request: Request<Body>) -> Result<Response<Body>, Status> {
     let Some(limit) = deadline(request.headers()) else { return send(balance, request).await };
@@ -26,17 +31,28 @@ pub(crate) async fn call(balance: &Balance, request: Request<Body>) -> Result<Re
 }
 
 async fn send(balance: &Balance, request: Request<Body>) -> Result<Response<Body>, Status> {
-    if !is_repeatable(request.uri().path()) {
+    let method = method(request.uri().path());
+    if STREAMED.contains(&method) {
         let chosen = balance.choose().await.map_err(to_status)?;
         return hand_over(balance, chosen, request).await;
     }
+    let is_repeatable = is_repeatable(method);
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let request = || Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
     let chosen = balance.choose().await.map_err(to_status)?;
-    let first = chosen.address;
-    let answer = hand_over(balance, chosen, request()).await;
-    if is_unavailable(&answer)
+    let mut first = chosen.address;
+    let mut answer = hand_over(balance, chosen, request()).await;
+    for _ in 1..HANDOVERS_MAX {
+        if !is_unprocessed(&answer) {
+            break;
+        }
+        let chosen = balance.choose().await.map_err(to_status)?;
+        first = chosen.address;
+        answer = hand_over(balance, chosen, request()).await;
+    }
+    if is_repeatable
+        && is_unavailable(&answer)
         && let Some(other) = balance.choose_up(Some(first))
     {
         return hand_over(balance, other, request()).await;
@@ -78,9 +94,24 @@ async fn try_send(
     }
 }
 
-fn is_repeatable(path: &str) -> bool {
-    let method = path.rsplit_once('/').map_or(path, |(_, method)| method);
+fn method(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, method)| method)
+}
+
+fn is_repeatable(method: &str) -> bool {
     REPEATABLE.iter().any(|name| method.starts_with(name))
+}
+
+/// Whether the server said, as it sent the connection away, that it had not looked at the call: it crossed the GOAWAY.
+fn is_unprocessed(answer: &Result<Response<Body>, Status>) -> bool {
+    let mut cause = answer.as_ref().err().and_then(StdError::source);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn is_unavailable(answer: &Result<Response<Body>, Status>) -> bool {
@@ -99,15 +130,28 @@ fn refused(head: &HeaderMap) -> Option<Status> {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
     use super::*;
 
     #[test]
     fn only_harmless_calls_are_repeated() {
-        for method in ["auth.v1.AuthService/GetUser", "message.v1.MessageService/AppendChanges"] {
-            assert!(is_repeatable(&format!("/messenger.{method}")), "{method}");
+        for path in ["auth.v1.AuthService/GetUser", "message.v1.MessageService/AppendChanges"] {
+            assert!(is_repeatable(method(&format!("/messenger.{path}"))), "{path}");
         }
-        for method in ["RefreshToken", "CreateGroup", "SendMessage", "SendMessages", "Follow", "RemoveParticipant"] {
-            assert!(!is_repeatable(&format!("/messenger.any.v1.AnyService/{method}")), "{method}");
+        for name in ["RefreshToken", "CreateGroup", "SendMessage", "SendMessages", "Follow", "RemoveParticipant"] {
+            assert!(!is_repeatable(method(&format!("/messenger.any.v1.AnyService/{name}"))), "{name}");
         }
+    }
+
+    #[test]
+    fn calls_that_come_by_and_by_are_known() {
+        let files = FileDescriptorSet::decode(messenger_proto::FILE_DESCRIPTOR_SET).expect("our own");
+        let methods = files.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method);
+        let mut streamed: Vec<&str> =
+            methods.filter(|method| method.client_streaming()).map(|method| method.name()).collect();
+        streamed.sort_unstable();
+        assert_eq!(streamed, STREAMED);
     }
 }

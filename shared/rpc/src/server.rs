@@ -10,7 +10,11 @@ use tonic::{service::Routes, transport::Server};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
 
-use crate::{HealthReporter, accept::Incoming};
+use crate::{
+    GrpcArgs, HealthReporter,
+    accept::Incoming,
+    public::{self, Public},
+};
 
 const STREAMS_PER_CONNECTION_MAX: u32 = 256;
 /// An access token has at most 8 KiB.
@@ -19,21 +23,41 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves `routes` until `shutdown`, encrypted if there is a certificate, and health and reflection beside them without
-/// a credential. Then accepts nothing new, reports not serving, and gives open calls 5 s to end.
+/// Where a server listens, and how it treats who comes. A listener alone is served in plain text, by the defaults.
+#[derive(Debug)]
+pub struct Port {
+    /// Bound, and listening.
+    pub listener: TcpListener,
+    /// What connections are encrypted with, if they are.
+    pub certificate: Option<Mutual>,
+    /// Age of connections, reflection.
+    pub grpc: GrpcArgs,
+}
+
+impl From<TcpListener> for Port {
+    fn from(listener: TcpListener) -> Self {
+        Self { listener, certificate: None, grpc: GrpcArgs::default() }
+    }
+}
+
+/// Serves `routes` until `shutdown`, and health and reflection beside them without a credential. Then accepts nothing
+/// new, reports not serving, and gives open calls 5 s to end.
 ///
 /// # Errors
 /// INTERNAL when the server breaks.
 pub async fn serve(
-    listener: TcpListener,
-    certificate: Option<Mutual>,
+    port: Port,
     routes: Routes,
     shutdown: CancellationToken,
     health: HealthReporter,
 ) -> Result<(), Error> {
-    let routes = with_public_services(routes, &health)?;
-    let incoming = Incoming::new(listener, certificate);
+    let Port { listener, certificate, grpc } = port;
+    let age = grpc.grpc_connection_age;
+    let routes = with_public_services(routes, &health, !grpc.no_reflection)?;
+    let incoming = Incoming::new(listener, certificate, age);
+    // The grace of tonic does not say GOAWAY before it cuts: `Incoming` cuts.
     let server = Server::builder()
+        .max_connection_age(age)
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
@@ -54,15 +78,19 @@ pub async fn serve(
 }
 
 /// Beside the authenticated routes, not behind their layer.
-fn with_public_services(routes: Routes, health: &HealthReporter) -> Result<Routes, Error> {
+fn with_public_services(routes: Routes, health: &HealthReporter, has_reflection: bool) -> Result<Routes, Error> {
+    let places = public::places();
+    let routes = routes.add_service(Public::new(HealthServer::new(health.service()), &places));
+    if !has_reflection {
+        return Ok(routes.prepare());
+    }
     let reflection = || {
         Reflection::configure()
             .register_encoded_file_descriptor_set(messenger_proto::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(routes
-        .add_service(HealthServer::new(health.service()))
-        .add_service(reflection().build_v1().map_err(Error::internal)?)
-        .add_service(reflection().build_v1alpha().map_err(Error::internal)?)
+        .add_service(Public::new(reflection().build_v1().map_err(Error::internal)?, &places))
+        .add_service(Public::new(reflection().build_v1alpha().map_err(Error::internal)?, &places))
         .prepare())
 }

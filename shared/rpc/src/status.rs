@@ -29,6 +29,10 @@ pub fn to_status(error: Error) -> Status {
 fn status_of(error: &Error) -> Status {
     let retry_after = error.retry_after().map(|after| (RETRY_AFTER.to_owned(), after.as_millis().to_string()));
     let mut details = ErrorDetails::new();
+    // For clients that know Google's own words, too.
+    if let Some(after) = error.retry_after() {
+        details.set_retry_info(Some(after));
+    }
     details.set_error_info(error.kind().code(), DOMAIN, HashMap::from_iter(retry_after));
     for violation in error.fields() {
         details.add_bad_request_violation(&*violation.field, &*violation.message);
@@ -152,6 +156,8 @@ mod tests {
             let received = Status::from_header_map(&headers).expect("a status");
             assert_same(&from_status(&received), &error);
             assert_same(&from_rpc_status(&to_rpc_status(&error)), &error);
+            let told = received.get_details_retry_info().and_then(|info| info.retry_delay);
+            assert_eq!(told, error.retry_after(), "in Google's words, too");
         }
     }
 

@@ -2,12 +2,22 @@
 //!
 //! Ids only. What people write, their addresses, passwords and tokens are in none.
 
+use std::{
+    mem,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use messenger_core::{ConversationId, Error, Result, SessionId, UserId};
 
 /// The target of every record: `--log warn,audit=info` keeps them when all else is quiet.
 pub const AUDIT: &str = "audit";
 /// The outcome of what succeeded; else it is the error's code.
 const DONE: &str = "done";
+/// Of what anybody can cause without end, so many records …
+const RECORDS_MAX: u32 = 20;
+/// … in so long.
+const WHILE: Duration = Duration::from_secs(10);
 
 /// A record to be, of an action with a stable dotted name (docs/operations.md lists them).
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +81,22 @@ impl Audit {
         self.record(DONE);
     }
 
+    /// Records how it went and passes that on, for what anybody can cause without end.
+    ///
+    /// # Errors
+    /// The outcome's own.
+    pub fn outcome_within<T>(self, limit: &AuditLimit, outcome: Result<T>) -> Result<T> {
+        if let Some(left_out) = limit.admit(Instant::now()) {
+            self.write(name(&outcome), (left_out > 0).then_some(left_out));
+        }
+        outcome
+    }
+
     fn record(self, outcome: &'static str) {
+        self.write(outcome, None);
+    }
+
+    fn write(self, outcome: &'static str, left_out: Option<u64>) {
         tracing::info!(
             target: AUDIT,
             action = self.action,
@@ -80,10 +105,54 @@ impl Audit {
             session.id = self.session.map(display),
             conversation.id = self.conversation.map(display),
             subject.id = self.subject.map(display),
+            left_out,
         );
+    }
+}
+
+/// Keeps a flood from filling the disk: 20 records in 10 s are written, and the first one after them says how many were
+/// not.
+#[derive(Debug, Default)]
+pub struct AuditLimit(Mutex<Written>);
+
+#[derive(Debug, Default)]
+struct Written {
+    since: Option<Instant>,
+    records: u32,
+    left_out: u64,
+}
+
+impl AuditLimit {
+    /// How many were left out before this one; none when it is left out, too.
+    fn admit(&self, now: Instant) -> Option<u64> {
+        let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.since.is_none_or(|since| now.duration_since(since) >= WHILE) {
+            (written.since, written.records) = (Some(now), 0);
+        }
+        if written.records >= RECORDS_MAX {
+            written.left_out += 1;
+            return None;
+        }
+        written.records += 1;
+        Some(mem::take(&mut written.left_out))
     }
 }
 
 fn name<T>(outcome: &Result<T>) -> &'static str {
     outcome.as_ref().map_or_else(|error: &Error| error.kind().code(), |_| DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_counted_and_not_written() {
+        let (limit, now) = (AuditLimit::default(), Instant::now());
+        let admitted = (0..1_000).filter_map(|_| limit.admit(now)).collect::<Vec<_>>();
+        assert_eq!(admitted, [0; RECORDS_MAX as usize]);
+        assert_eq!(limit.admit(now + WHILE / 2), None);
+        assert_eq!(limit.admit(now + WHILE), Some(981));
+        assert_eq!(limit.admit(now + WHILE), Some(0));
+    }
 }

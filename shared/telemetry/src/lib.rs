@@ -8,7 +8,7 @@ mod process;
 mod repeats;
 mod shutdown;
 
-pub use audit::{AUDIT, Audit};
+pub use audit::{AUDIT, Audit, AuditLimit};
 pub use init::{Guard, LOG_FILTER_DEFAULT, TelemetryConfig, init};
 pub use metrics::{PrometheusHandle, install_metrics};
 pub use operations::Operations;

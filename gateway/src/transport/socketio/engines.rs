@@ -11,10 +11,11 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use messenger_core::Places;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::polling::{Polling, Request};
-use crate::{peer, places, places::Places, transport::FRAME_BYTES_MAX, transport::socket::MESSAGE_BYTES_MAX};
+use crate::{peer, transport::FRAME_BYTES_MAX, transport::socket::MESSAGE_BYTES_MAX};
 
 /// Engines without a session, and websockets that want to take over from polling.
 const UNCONNECTED_MAX: usize = 1_000;
@@ -30,7 +31,7 @@ pub struct Engines {
 }
 
 /// A client on the way to a connection; dropping it makes room for another.
-pub type Admission = places::Place<IpAddr>;
+pub type Admission = messenger_core::Place<IpAddr>;
 
 /// One engine that polls, as HTTP requests see it.
 #[derive(Clone)]

@@ -84,6 +84,7 @@ async fn other_processes_hear_of_it() {
     let verifier = Arc::new(Verifier::new(TokenConfig::default().rules(), clock));
     let jwks = server.services().get_jwks(GetJwksRequest::default()).await.expect("given").into_inner().jwks;
     verifier.set_keys(&jwks).expect("keys");
+    verifier.set_caught_up();
     verifier.verify(token).expect("good");
     let (heard, mut hears) = mpsc::channel(8);
     let follow = keys::follow_revocations(server.services(), verifier.clone(), server.shutdown.token.clone(), {

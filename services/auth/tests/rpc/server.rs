@@ -71,7 +71,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let health = HealthReporter::new(&[]).await;
-        shutdown.spawn(serve(listener, None, routes, shutdown.token.clone(), health));
+        shutdown.spawn(serve(listener.into(), routes, shutdown.token.clone(), health));
         Self { place, clock, credential, address, shutdown, in_process }
     }
 

@@ -200,6 +200,7 @@ pub async fn a_subscription_ends_with_its_session(world: &World) {
     let signer = Signer::from_pkcs8("k1", &Signer::generate().expect("randomness")).expect("a key");
     let verifier = Arc::new(Verifier::new(rules.clone(), Arc::new(SystemClock)));
     verifier.set_keys(&jwks(&[signer.jwk()])).expect("a key");
+    verifier.set_caught_up();
     let (conversation, _) = RpcChannel::in_process(Service::Message);
     let messages = world.messages(BusLocation::Local, conversation, &Shutdown::new()).await;
     let routes = messages.routes(ServerAuth { verifier: verifier.clone(), trust: world.credential.trust() });

@@ -173,7 +173,7 @@ impl World {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                 let url = format!("http://{}", listener.local_addr().expect("bound"));
                 let health = HealthReporter::new(&[]).await;
-                shutdown.spawn(messenger_rpc::serve(listener, None, routes, shutdown.token.clone(), health));
+                shutdown.spawn(messenger_rpc::serve(listener.into(), routes, shutdown.token.clone(), health));
                 let channel = RpcChannel::remote(Service::Message, &url, self.credential.clone()).expect("a URL");
                 Process { client: MessageServiceClient::new(Callers(channel)), shutdown, url: Some(url) }
             }

@@ -1,9 +1,12 @@
 //! What those who must account for it can read afterwards: who did what, to whom, and what was refused.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use messenger_testkit::{Cluster, Shape, User};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 /// The audit records of every process, of whom it concerns: action, outcome, subject.
 fn records(cluster: &Cluster, user: &User) -> Vec<(String, String, Option<String>)> {
@@ -12,7 +15,7 @@ fn records(cluster: &Cluster, user: &User) -> Vec<(String, String, Option<String
         .flat_map(|log| log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<_>>())
         .collect();
     let text = |record: &Value, field: &str| record[field].as_str().map(str::to_owned);
-    let of_user = |record: &&Value| record["user.id"] == user.id.as_str();
+    let of_user = |record: &&Value| record["user.id"].as_str().unwrap_or_default() == user.id;
     let audit = lines.iter().filter(|line| line["target"] == "audit").filter(of_user);
     audit
         .map(|record| {
@@ -39,8 +42,19 @@ async fn account_for(shape: Shape) -> anyhow::Result<()> {
     ensure!(call(&cluster, &ann, (Method::PATCH, &bobs), json!({ "role": "MEMBER" })).await? < 300);
     let (name, itself) = (json!({ "name": "Bob's" }), format!("conversations/{group}"));
     ensure!(call(&cluster, &bob, (Method::PATCH, &itself), name).await? == 403);
+    let anns = format!("conversations/{group}/participants/{}", ann.id);
+    ensure!(call(&cluster, &bob, (Method::PATCH, &anns), json!({ "role": "MEMBER" })).await? == 403);
+    ensure!(call(&cluster, &bob, (Method::PATCH, &bobs), json!({ "role": "ADMIN" })).await? == 403);
+    ensure!(call(&cluster, &ann, (Method::PATCH, &anns), json!({ "role": "MEMBER" })).await? == 409);
     ensure!(call(&cluster, &ann, (Method::DELETE, &bobs), Value::Null).await? < 300);
     ensure!(call(&cluster, &ann, (Method::POST, "auth/logout-all"), Value::Null).await? < 300);
+    let refused = async {
+        while call(&cluster, &ann, (Method::GET, "users/me"), Value::Null).await? != 401 {}
+        anyhow::Ok(())
+    };
+    timeout(Duration::from_secs(30), refused).await??;
+    let forged = User { token: format!("{}x", bob.token), ..bob.clone() };
+    ensure!(call(&cluster, &forged, (Method::GET, "users/me"), Value::Null).await? == 401);
 
     let record = |action: &str, outcome: &str, subject: Option<&User>| {
         (action.to_owned(), outcome.to_owned(), subject.map(|user| user.id.clone()))
@@ -51,12 +65,22 @@ async fn account_for(shape: Shape) -> anyhow::Result<()> {
         record("participant.added", "done", Some(&bob)),
         record("participant.promoted", "done", Some(&bob)),
         record("participant.demoted", "done", Some(&bob)),
+        record("participant.demoted", "LAST_ADMIN", Some(&ann)),
         record("participant.removed", "done", Some(&bob)),
         record("sessions.ended", "done", None),
+        record("token.refused", "TOKEN_REVOKED", None),
     ];
     let written = records(&cluster, &ann);
     ensure!(expected.iter().all(|record| written.contains(record)) && written.len() == expected.len(), "{written:#?}");
-    ensure!(records(&cluster, &bob).contains(&record("conversation.updated", "FORBIDDEN", None)));
+    for refused in [
+        record("conversation.updated", "FORBIDDEN", None),
+        record("participant.demoted", "FORBIDDEN", Some(&ann)),
+        record("participant.promoted", "FORBIDDEN", Some(&bob)),
+    ] {
+        ensure!(records(&cluster, &bob).contains(&refused), "{refused:?}");
+    }
+    let nobody = User { id: String::new(), ..bob.clone() };
+    ensure!(records(&cluster, &nobody).contains(&record("token.refused", "UNAUTHENTICATED", None)));
     Ok(())
 }
 

@@ -59,10 +59,10 @@ async fn start(certificates: &Certificates, data: &Path) -> anyhow::Result<(Proc
     Ok((Process::start(&launch).await?, format!("https://{edge}")))
 }
 
-/// What curl says of a page, when it believes this authority.
+/// What curl says of a page with its headers, when it believes this authority.
 async fn curl(authority: &Path, url: &str) -> anyhow::Result<Output> {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--fail", "--max-time", "20", "--cacert"]).arg(authority).arg(url);
+    command.args(["--silent", "--show-error", "--fail", "--include", "--max-time", "20", "--cacert"]).arg(authority).arg(url);
     command.kill_on_drop(true).output().await.context("curl cannot be started")
 }
 
@@ -79,6 +79,8 @@ async fn stock_clients_over_tls() -> anyhow::Result<()> {
     }
     let page = curl(&authority, &format!("{url}/readyz")).await?;
     ensure!(page.status.success(), "{}", String::from_utf8_lossy(&page.stderr));
+    let head = String::from_utf8_lossy(&page.stdout).to_lowercase();
+    ensure!(head.contains("strict-transport-security: max-age=31536000\r\n"), "{head}");
     // Who speaks plain text there is not answered, and a stranger's certificate is not believed.
     let plain = curl(&authority, &url.replace("https:", "http:")).await?;
     ensure!(!plain.status.success(), "answered in plain text");

@@ -1,6 +1,7 @@
 //! What users are promised, over the public wire, against real processes. Each scenario is written once and runs on
 //! every shape of deployment and both transports.
 
+mod ages;
 mod audit;
 mod chat;
 mod cluster;

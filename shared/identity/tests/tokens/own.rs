@@ -39,6 +39,7 @@ impl Setup {
         let clock = Arc::new(StoppedClock(AtomicI64::new(NOW.as_micros())));
         let verifier = Verifier::new(TokenRules::default(), clock.clone());
         verifier.set_keys(&jwks(&[signer.jwk()])).expect("a key");
+        verifier.set_caught_up();
         let identity = Identity {
             user_id: UserId::new(NOW),
             session_id: SessionId::new(NOW),

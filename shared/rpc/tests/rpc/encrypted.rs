@@ -7,11 +7,14 @@ use messenger_proto::auth::v1::{
     GetJwksRequest, auth_service_client::AuthServiceClient, auth_service_server::AuthServiceServer,
 };
 use messenger_rpc::{
-    HealthReporter, RpcChannel, ServerAuth, Service, ServiceCredential, Trust, from_status, routes, serve,
+    HealthReporter, Port, RpcChannel, ServerAuth, Service, ServiceCredential, Trust, from_status, routes, serve,
 };
 use messenger_tls::{Authority, Mutual};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -65,7 +68,8 @@ async fn start(certificate: Mutual) -> (String, CancellationToken) {
     let url = format!("https://{}", listener.local_addr().expect("bound"));
     let (shutdown, health) = (CancellationToken::new(), HealthReporter::new(&[]).await);
     tokio::spawn(certificate.clone().follow(shutdown.clone()));
-    tokio::spawn(serve(listener, Some(certificate), routes, shutdown.clone(), health));
+    let port = Port { certificate: Some(certificate), ..Port::from(listener) };
+    tokio::spawn(serve(port, routes, shutdown.clone(), health));
     (url, shutdown)
 }
 
@@ -151,6 +155,20 @@ async fn changed_files_are_taken_over() {
     let taken_over = async { while kind(&mut client).await.is_err() {} };
     timeout(PATIENCE, taken_over).await.expect("without a restart");
     assert_eq!(kind(&mut old.client("acting", &url)).await, Err(ErrorKind::Unavailable));
+}
+
+/// A connection that begins a handshake and says nothing more has no place that a service could have.
+#[tokio::test]
+async fn handshakes_that_are_held_open_keep_nobody_out() {
+    const HELD: usize = 1_200;
+    let installation = Installation::new();
+    let (url, _shutdown) = start(installation.certificate("auth")).await;
+    let mut held = Vec::new();
+    for _ in 0..HELD {
+        held.push(TcpStream::connect(url.trim_start_matches("https://")).await.expect("accepted by the kernel"));
+    }
+    assert_eq!(kind(&mut installation.client("acting", &url)).await, Ok(()));
+    drop(held);
 }
 
 /// A client that checks the server and shows nothing itself.

@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use futures_util::future::select_all;
 use messenger_core::{Clock as _, ErrorKind, SystemClock, UserId};
 use messenger_proto::auth::v1::{self as proto, WatchRevocationsRequest, auth_service_client::AuthServiceClient};
 use messenger_rpc::{from_status, with_deadline};
@@ -137,6 +138,34 @@ async fn row_76_a_deadline_of_a_nanosecond() {
     neighbour.end("deadlines of a nanosecond").await;
 }
 
+/// However much one user asks at once, another is answered; and the first again when it has read its answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_76_one_user_leaves_room_for_others() {
+    const PLACES: usize = 32;
+    let server = Server::new();
+    let running = start(&server).await;
+    let channel = Endpoint::from_shared(running.url.clone()).expect("a URL").connect_lazy();
+    let [ann, bob] = [(); 2].map(|()| format!("Bearer {}", token(&server, UserId::new(SystemClock.now()))));
+    let ask_as = async |bearer: &str, action: &str| {
+        let mut request = Request::new(ask(action));
+        request.metadata_mut().insert("authorization", bearer.parse().expect("ASCII"));
+        with_deadline(&mut request, PATIENCE);
+        AuthServiceClient::new(channel.clone()).get_user(request).await.map_err(|status| from_status(&status))
+    };
+    let waiting: Vec<_> = (0..=PLACES).map(|_| Box::pin(ask_as(&ann, "wait"))).collect();
+    let (first, _, mut waiting) = select_all(waiting).await;
+    let refused = first.expect_err("one too many");
+    assert!(refused.kind() == ErrorKind::RateLimited && refused.retry_after().is_some(), "{refused:?}");
+    ask_as(&bob, "caller").await.expect("another user is answered");
+    while !waiting.is_empty() {
+        server.0.may_finish.notify_one();
+        let (answered, _, others) = select_all(waiting).await;
+        answered.expect("it had its place");
+        waiting = others;
+    }
+    ask_as(&ann, "caller").await.expect("answered again");
+}
+
 /// By users, on forty connections: one has room for 256 calls. A service calls beside them, and is answered each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn row_76_ten_thousand_calls_at_once() {
@@ -145,9 +174,9 @@ async fn row_76_ten_thousand_calls_at_once() {
     let server = Server::new();
     let running = start(&server).await;
     let mut neighbour = remote(&running);
-    let bearer = format!("Bearer {}", token(&server, UserId::new(SystemClock.now())));
     let mut calls = JoinSet::new();
     for _ in 0..CONNECTIONS {
+        let bearer = format!("Bearer {}", token(&server, UserId::new(SystemClock.now())));
         let channel = Endpoint::from_shared(running.url.clone()).expect("a URL").connect_lazy();
         for _ in 0..CALLS_EACH {
             let mut request = Request::new(ask("wait"));

@@ -1,9 +1,12 @@
 //! A verifier kept supplied.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use messenger_core::{Clock as _, SessionId, SystemClock, UserId};
-use messenger_identity::{AccessClaims, Identity, TokenRules, Verifier};
+use messenger_core::{Clock as _, ErrorKind, SessionId, SystemClock, UserId};
+use messenger_identity::{AccessClaims, Identity, TokenRules, Verifier, jwks};
 use messenger_proto::auth::v1::Revocation;
 use messenger_rpc::{keys, timestamp};
 use tokio::sync::mpsc;
@@ -28,6 +31,7 @@ async fn keys_come_when_auth_does() {
     running.task.await.expect("no panic").expect("an orderly end");
 
     let (verifier, shutdown) = (verifier(), CancellationToken::new());
+    verifier.set_caught_up();
     let task = tokio::spawn(keys::follow_jwks(client, verifier.clone(), shutdown.clone()));
     let _again = start_at(&server, &address).await;
     let now = SystemClock.now();
@@ -79,6 +83,47 @@ async fn revocations_come_each_once_across_a_restart() {
     server.0.revocations.send_modify(|all| all.push(revocation(2)));
     let _again = start_at(&server, &address).await;
     assert_eq!(hearing.recv().await.expect("heard").number, 2);
+    shutdown.cancel();
+    task.await.expect("ended");
+}
+
+/// Until it knows what was revoked before it started, a process believes no token; then only those that were not.
+#[tokio::test]
+async fn no_token_is_believed_before_the_revocations_are_known() {
+    let server = Server::new();
+    let running = start(&server).await;
+    let (verifier, shutdown) = (verifier(), CancellationToken::new());
+    verifier.set_keys(&jwks(&[server.0.signer.jwk()])).expect("a key");
+    let now = SystemClock.now();
+    let token_of = |user_id| {
+        let (issued_at, expires_at) = (now.minus(Duration::from_secs(1)), now.plus(Duration::from_secs(60)));
+        let identity = Identity { user_id, session_id: SessionId::new(now), issued_at, expires_at };
+        server.0.signer.sign(&AccessClaims::new(&TokenRules::default(), identity, "t1".to_owned()))
+    };
+    let [early, middle, late] = [1, 2, 3].map(revocation);
+    let ended = token_of(late.user_id.parse().expect("a UUID"));
+    let good = token_of(UserId::new(now));
+    let kind = |token: &str| verifier.verify(token).map(drop).map_err(|error| error.kind());
+    assert_eq!((kind(&good), kind(&ended)), (Err(ErrorKind::Unavailable), Err(ErrorKind::Unavailable)));
+
+    server.0.has_more.store(true, Ordering::Relaxed);
+    server.0.revocations.send_modify(|all| all.push(early));
+    let (heard, mut hearing) = mpsc::channel(16);
+    let follow = keys::follow_revocations(remote(&running), verifier.clone(), shutdown.clone(), move |revocation| {
+        heard.try_send(revocation.number).expect("room");
+    });
+    let task = tokio::spawn(follow);
+    assert_eq!(hearing.recv().await, Some(1));
+    server.0.revocations.send_modify(|all| all.push(middle));
+    assert_eq!(hearing.recv().await, Some(2));
+    assert_eq!(kind(&good), Err(ErrorKind::Unavailable), "the first was not all");
+
+    server.0.has_more.store(false, Ordering::Relaxed);
+    server.0.revocations.send_modify(|all| all.push(late));
+    while kind(&good).is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(kind(&ended), Err(ErrorKind::TokenRevoked));
     shutdown.cancel();
     task.await.expect("ended");
 }

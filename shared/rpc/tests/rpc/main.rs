@@ -1,5 +1,6 @@
 //! A generated server behind `routes`, reached in process and over TCP: both must look the same.
 
+mod ages;
 mod balance;
 mod calls;
 mod credentials;

@@ -1,6 +1,13 @@
 //! A small AuthService that does on demand what servers do: answer, refuse, wait, panic, stream.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::{Stream, StreamExt as _};
 use messenger_core::{Error, ErrorKind, SystemClock};
@@ -17,6 +24,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 pub struct Desk {
     pub signer: Signer,
     pub revocations: watch::Sender<Vec<proto::Revocation>>,
+    /// Whether more of them are said to follow.
+    pub has_more: AtomicBool,
     pub is_entered: Notify,
     pub may_finish: Notify,
     pub is_finished: Notify,
@@ -32,6 +41,7 @@ impl Server {
         Self(Arc::new(Desk {
             signer: Signer::from_pkcs8("k1", &pkcs8).expect("a key"),
             revocations: watch::Sender::new(Vec::new()),
+            has_more: AtomicBool::new(false),
             is_entered: Notify::new(),
             may_finish: Notify::new(),
             is_finished: Notify::new(),
@@ -42,6 +52,7 @@ impl Server {
     pub fn auth(&self) -> ServerAuth {
         let verifier = Verifier::new(TokenRules::default(), Arc::new(SystemClock));
         verifier.set_keys(&jwks(&[self.0.signer.jwk()])).expect("a key");
+        verifier.set_caught_up();
         ServerAuth {
             verifier: Arc::new(verifier),
             trust: credential().trust().with_acting(&["acting".parse().expect("a name")]),
@@ -102,10 +113,12 @@ macro_rules! auth_service {
                 request: Request<proto::WatchRevocationsRequest>,
             ) -> Result<Response<Revocations>, Status> {
                 let mut last = request.get_ref().after_number;
+                let desk = self.0.clone();
                 let batches = WatchStream::new(self.0.revocations.subscribe()).map(move |all| {
                     let revocations: Vec<_> = all.into_iter().filter(|one| one.number > last).collect();
                     last = revocations.last().map_or(last, |one| one.number);
-                    Ok(proto::WatchRevocationsResponse { revocations, head_number: last })
+                    let has_more = desk.has_more.load(Ordering::Relaxed);
+                    Ok(proto::WatchRevocationsResponse { revocations, head_number: last, has_more })
                 });
                 let desk = self.0.clone();
                 let batches = batches.take_until(async move { desk.streams_end.notified().await });

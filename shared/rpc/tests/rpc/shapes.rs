@@ -6,7 +6,7 @@ use messenger_proto::auth::v1::{
     auth_service_client::AuthServiceClient,
     auth_service_server::{AuthServiceServer, SERVICE_NAME},
 };
-use messenger_rpc::{HealthReporter, RpcChannel, Service, from_status, routes, serve};
+use messenger_rpc::{GrpcArgs, HealthReporter, Port, RpcChannel, Service, from_status, routes, serve};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::IntoRequest;
@@ -24,6 +24,10 @@ pub struct Running {
 }
 
 pub async fn start_at(server: &Server, address: &str) -> Running {
+    start_with(server, address, GrpcArgs::default()).await
+}
+
+pub async fn start_with(server: &Server, address: &str, grpc: GrpcArgs) -> Running {
     let listener = TcpListener::bind(address).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     let health = HealthReporter::new(&[SERVICE_NAME]).await;
@@ -31,7 +35,8 @@ pub async fn start_at(server: &Server, address: &str) -> Running {
     let routes = routes(server.auth(), |builder| {
         builder.add_service(AuthServiceServer::new(server.clone()));
     });
-    let task = tokio::spawn(serve(listener, None, routes, shutdown.clone(), health.clone()));
+    let port = Port { grpc, ..Port::from(listener) };
+    let task = tokio::spawn(serve(port, routes, shutdown.clone(), health.clone()));
     Running { url, health, shutdown, task }
 }
 

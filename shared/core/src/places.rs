@@ -8,7 +8,7 @@ use std::{
 
 /// Who has places. A key without any takes no memory.
 #[derive(Debug)]
-pub(crate) struct Places<K> {
+pub struct Places<K> {
     in_all_max: usize,
     taken: Mutex<Taken<K>>,
 }
@@ -21,20 +21,22 @@ struct Taken<K> {
 
 /// One place; dropping it gives it back.
 #[derive(Debug)]
-pub(crate) struct Place<K: Copy + Eq + Hash> {
+pub struct Place<K: Copy + Eq + Hash> {
     places: Arc<Places<K>>,
     key: K,
 }
 
 impl<K: Copy + Eq + Hash> Places<K> {
     /// At most so many for all keys together.
-    pub(crate) fn new(in_all_max: usize) -> Arc<Self> {
+    #[must_use]
+    pub fn new(in_all_max: usize) -> Arc<Self> {
         let taken = Taken { in_all: 0, by_key: HashMap::new() };
         Arc::new(Self { in_all_max, taken: Mutex::new(taken) })
     }
 
     /// A place; none when all are taken, or `per_key_max` by this key.
-    pub(crate) fn take(self: &Arc<Self>, key: K, per_key_max: usize) -> Option<Place<K>> {
+    #[must_use]
+    pub fn take(self: &Arc<Self>, key: K, per_key_max: usize) -> Option<Place<K>> {
         let mut taken = self.lock();
         let by_key = taken.by_key.get(&key).copied().unwrap_or_default();
         if taken.in_all >= self.in_all_max || by_key >= per_key_max {

@@ -1,0 +1,178 @@
+//! How often a user may send, and how often a conversation is sent to: at the edge, and by gRPC without it.
+
+use std::{fmt, num::NonZeroU32, time::Duration};
+
+use clap::Args;
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+use messenger_core::{ConversationId, Error, ErrorKind, UserId};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+/// Keys at rest are forgotten this often.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Settings of rates.
+#[derive(Debug, Clone, Args)]
+pub struct SendArgs {
+    /// Let everybody send, log in and register as often as they like: for benchmarks.
+    #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]
+    pub no_rate_limits: bool,
+    /// Sends a second of one user, sustained.
+    #[arg(long, env = "MESSENGER_SENDS_PER_USER", default_value = "10", value_parser = at_least_one)]
+    pub sends_per_user: NonZeroU32,
+    /// Sends of one user at once, after a pause.
+    #[arg(long, env = "MESSENGER_SEND_BURST_PER_USER", default_value = "30", value_parser = at_least_one)]
+    pub send_burst_per_user: NonZeroU32,
+    /// Sends a second to one conversation.
+    #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50", value_parser = at_least_one)]
+    pub sends_per_conversation: NonZeroU32,
+}
+
+/// A rate: whoever wants none has `--no-rate-limits`, and nothing at all is no rate.
+///
+/// # Errors
+/// With what it must be, for the operator.
+pub fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "must be a whole number, 1 or more (without any limits: --no-rate-limits)".to_owned())
+}
+
+impl SendArgs {
+    /// None: as often as anybody likes.
+    #[must_use]
+    pub fn rates(&self) -> Option<SendRates> {
+        (!self.no_rate_limits).then_some(SendRates {
+            per_user: self.sends_per_user,
+            burst_per_user: self.send_burst_per_user,
+            per_conversation: self.sends_per_conversation,
+        })
+    }
+}
+
+/// The settings in force.
+impl fmt::Display for SendArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "no-rate-limits = {}", self.no_rate_limits)?;
+        writeln!(f, "sends-per-user = {}", self.sends_per_user)?;
+        writeln!(f, "send-burst-per-user = {}", self.send_burst_per_user)?;
+        writeln!(f, "sends-per-conversation = {}", self.sends_per_conversation)
+    }
+}
+
+/// Sends per second.
+#[derive(Debug, Clone, Copy)]
+pub struct SendRates {
+    /// Of one user, sustained.
+    pub per_user: NonZeroU32,
+    /// Of one user at once, after a pause.
+    pub burst_per_user: NonZeroU32,
+    /// To one conversation.
+    pub per_conversation: NonZeroU32,
+}
+
+/// Counts sends; switched off, everything passes.
+#[derive(Debug)]
+pub struct SendLimits(Option<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    clock: DefaultClock,
+    users: DefaultKeyedRateLimiter<UserId>,
+    targets: DefaultKeyedRateLimiter<(Uuid, Uuid)>,
+}
+
+impl SendLimits {
+    /// `None` switches them off (benchmarks).
+    #[must_use]
+    pub fn new(rates: Option<SendRates>) -> Self {
+        Self(rates.map(|rates| Counted {
+            clock: DefaultClock::default(),
+            users: RateLimiter::keyed(Quota::per_second(rates.per_user).allow_burst(rates.burst_per_user)),
+            targets: RateLimiter::keyed(Quota::per_second(rates.per_conversation)),
+        }))
+    }
+
+    /// Counts a send to a conversation.
+    ///
+    /// # Errors
+    /// RATE_LIMITED with the time after which it would pass.
+    pub fn send_to(&self, sender: UserId, conversation: ConversationId) -> Result<(), Error> {
+        self.send(sender, (conversation.uuid(), Uuid::nil()))
+    }
+
+    /// Counts a send to another user.
+    ///
+    /// # Errors
+    /// RATE_LIMITED with the time after which it would pass.
+    pub fn send_to_user(&self, sender: UserId, receiver: UserId) -> Result<(), Error> {
+        let (one, other) = (sender.uuid(), receiver.uuid());
+        self.send(sender, (one.min(other), one.max(other)))
+    }
+
+    fn send(&self, sender: UserId, target: (Uuid, Uuid)) -> Result<(), Error> {
+        let Some(rates) = &self.0 else { return Ok(()) };
+        let refuse = |message: &'static str, after: Duration| {
+            let after = Duration::from_millis(u64::try_from(after.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+            Err(Error::new(ErrorKind::RateLimited, message).with_retry_after(after))
+        };
+        if let Err(refused) = rates.users.check_key(&sender) {
+            return refuse("too many messages, slow down", refused.wait_time_from(rates.clock.now()));
+        }
+        if let Err(refused) = rates.targets.check_key(&target) {
+            return refuse("too many messages in this conversation", refused.wait_time_from(rates.clock.now()));
+        }
+        Ok(())
+    }
+
+    /// Forgets keys at rest, again and again; never resolves.
+    pub async fn forget(&self) {
+        loop {
+            sleep(FORGET_EVERY).await;
+            if let Some(rates) = &self.0 {
+                rates.users.retain_recent();
+                rates.targets.retain_recent();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(per_user: u32, per_conversation: u32) -> SendLimits {
+        let rate = |count| NonZeroU32::new(count).expect("not zero");
+        let (per_user, per_conversation) = (rate(per_user), rate(per_conversation));
+        SendLimits::new(Some(SendRates { per_user, burst_per_user: per_user, per_conversation }))
+    }
+
+    fn user(number: u128) -> UserId {
+        UserId::from_uuid(Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn a_user_over_its_rate_is_told_when_to_go_on() {
+        let limits = limits(2, 50);
+        let conversation = ConversationId::from_uuid(Uuid::from_u128(9));
+        assert!(limits.send_to(user(1), conversation).is_ok() && limits.send_to_user(user(1), user(2)).is_ok());
+        let error = limits.send_to(user(1), conversation).expect_err("over");
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+        assert!(error.retry_after().is_some_and(|after| after > Duration::ZERO && after <= Duration::from_secs(1)));
+        assert!(limits.send_to(user(2), conversation).is_ok(), "others are not touched");
+    }
+
+    #[test]
+    fn both_sides_of_a_p2p_share_its_rate() {
+        let limits = limits(9, 2);
+        assert!(limits.send_to_user(user(1), user(2)).is_ok() && limits.send_to_user(user(2), user(1)).is_ok());
+        assert!(limits.send_to_user(user(1), user(2)).is_err());
+    }
+
+    #[test]
+    fn off_means_off() {
+        let limits = SendLimits::new(None);
+        assert!((0..1_000).all(|_| limits.send_to_user(user(1), user(2)).is_ok()));
+    }
+}
