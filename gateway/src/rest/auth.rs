@@ -123,7 +123,8 @@ async fn register(
 ) -> Answer {
     admission.register()?;
     let Registration { email, password, full_name, designation } = body;
-    let request = proto::RegisterRequest { email, password, full_name, designation, user_agent };
+    let address = admission.place();
+    let request = proto::RegisterRequest { email, password, full_name, designation, user_agent, address };
     let answer = gateway.services.auth.clone().register(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::CREATED, answer.user, answer.tokens)
 }
@@ -140,7 +141,7 @@ async fn login(
     Json(Login { email, password }): Json<Login>,
 ) -> Answer {
     admission.login(&email)?;
-    let request = proto::LoginRequest { email, password, user_agent };
+    let request = proto::LoginRequest { email, password, user_agent, address: admission.place() };
     let answer = gateway.services.auth.clone().login(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::OK, answer.user, answer.tokens)
 }

@@ -74,6 +74,11 @@ impl Admission {
         check(&limits.logins_per_account, &(self.address, account))
     }
 
+    /// Where it comes from, for the account to know; empty when nobody counts.
+    pub(super) fn place(&self) -> String {
+        self.limits.as_ref().map_or_else(String::new, |_| self.address.to_string())
+    }
+
     /// May this user try its present password once more? As often as it may log in from one address, wherever it is.
     pub(super) fn change_password(&self, user_id: UserId) -> Result<(), Error> {
         let Some(limits) = self.limits.as_deref() else { return Ok(()) };

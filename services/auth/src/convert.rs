@@ -8,7 +8,7 @@ use messenger_rpc::{Caller, Service, from_timestamp, timestamp};
 use crate::{
     identity::Registration,
     issuers::Issuers,
-    model::{self, Email, ForeignProfile, Password, Profile, Session, User, user_agent},
+    model::{self, Client, Email, ForeignProfile, Password, Profile, Session, User},
     policy,
     revocations::Page,
     tokens::Tokens,
@@ -24,7 +24,8 @@ pub(crate) fn registration(request: &proto::RegisterRequest) -> Result<Registrat
     let profile = Profile::new(&request.full_name, &request.designation);
     match (email, password, profile) {
         (Ok(email), Ok(password), Ok(profile)) => {
-            Ok(Registration { email, password, profile, user_agent: user_agent(&request.user_agent) })
+            let client = client(&request.user_agent, &request.address);
+            Ok(Registration { email, password, profile, client })
         }
         (email, password, profile) => {
             let errors = [email.err(), password.err(), profile.err()];
@@ -32,6 +33,10 @@ pub(crate) fn registration(request: &proto::RegisterRequest) -> Result<Registrat
             Err(Error::invalid_fields(fields))
         }
     }
+}
+
+pub(crate) fn client(user_agent: &str, address: &str) -> Client {
+    Client { user_agent: model::user_agent(user_agent), address: address.to_owned() }
 }
 
 pub(crate) fn user_ids(ids: &[String]) -> Result<Vec<UserId>> {

@@ -9,7 +9,10 @@ use messenger_telemetry::Audit;
 use uuid::Uuid;
 
 use crate::{
-    model::{self, Account, Email, ForeignProfile, Password, PasswordChange, Profile, ProfileChange, User},
+    guesses::Guesses,
+    model::{
+        self, Account, Client, Digest, Email, ForeignProfile, Password, PasswordChange, Profile, ProfileChange, User,
+    },
     passwords::Passwords,
     search::{WordRange, words},
     sessions::{Sessions, SignedIn},
@@ -24,8 +27,8 @@ pub struct Registration {
     pub password: Password,
     /// What it says about itself.
     pub profile: Profile,
-    /// How the client names itself.
-    pub user_agent: String,
+    /// Where its first session begins.
+    pub client: Client,
 }
 
 /// Part of a search's result.
@@ -37,19 +40,28 @@ pub struct UserPage {
     pub next_page_token: String,
 }
 
+/// In place of an account that is not there.
+const NOBODY: UserId = UserId::from_uuid(Uuid::nil());
+
 /// All users.
 pub struct Users {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
+    guesses: Guesses,
     sessions: Arc<Sessions>,
 }
 
 impl Users {
     /// Its parts.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, passwords: Passwords, sessions: Arc<Sessions>) -> Self {
-        Self { store, clock, passwords, sessions }
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        (passwords, guesses): (Passwords, Guesses),
+        sessions: Arc<Sessions>,
+    ) -> Self {
+        Self { store, clock, passwords, guesses, sessions }
     }
 
     /// A new user with its first session.
@@ -62,12 +74,13 @@ impl Users {
     }
 
     async fn write_registration(&self, registration: Registration) -> Result<SignedIn> {
-        let Registration { email, password, profile, user_agent } = registration;
+        let Registration { email, password, profile, client } = registration;
         let password_hash = self.passwords.hash(password).await?;
         let now = self.clock.now();
         let words = words(&profile.full_name);
         let user = User { id: UserId::new(now), email, profile, created_at: now };
-        let (session, tokens) = self.sessions.begin(user.id, user_agent)?;
+        let place = self.place(Some(user.id), &client);
+        let (session, tokens) = self.sessions.begin(user.id, (client.user_agent, place))?;
         self.store.register(Account { user: user.clone(), password_hash }, words, session).await?;
         Ok(SignedIn { user, tokens })
     }
@@ -76,23 +89,39 @@ impl Users {
     ///
     /// # Errors
     /// INVALID_CREDENTIALS, the same and after the same time for an unknown account and a wrong password; RATE_LIMITED.
-    pub async fn login(&self, email: &Email, password: Password, user_agent: String) -> Result<SignedIn> {
+    pub async fn login(&self, email: &Email, password: Password, client: Client) -> Result<SignedIn> {
         let account = self.store.account_by_email(email).await?;
         let user_id = account.as_ref().map(|account| account.user.id);
-        let outcome = self.begin_session(account, password, user_agent).await;
+        let place = self.place(user_id, &client);
+        // Not recorded: whoever has many addresses could fill the disk.
+        self.admit_try(email, user_id, place).await?;
+        let outcome = self.begin_session(account, password, (client.user_agent, place)).await;
         Audit::of("user.logged_in").by(user_id).outcome(outcome)
+    }
+
+    /// The same steps for an unknown account.
+    async fn admit_try(&self, email: &Email, user_id: Option<UserId>, place: Option<Digest>) -> Result<()> {
+        let Some(place) = place else { return Ok(()) };
+        let Err(refusal) = self.guesses.count(email) else { return Ok(()) };
+        let is_known = self.store.knows_place(user_id.unwrap_or(NOBODY), &place).await?;
+        if is_known { Ok(()) } else { Err(refusal) }
+    }
+
+    fn place(&self, user_id: Option<UserId>, client: &Client) -> Option<Digest> {
+        let is_said = !client.address.is_empty();
+        is_said.then(|| self.guesses.place(user_id.unwrap_or(NOBODY), &client.address))
     }
 
     async fn begin_session(
         &self,
         account: Option<Account>,
         password: Password,
-        user_agent: String,
+        from: (String, Option<Digest>),
     ) -> Result<SignedIn> {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let is_right = self.passwords.verify(password, hash).await?;
         let account = account.filter(|_| is_right).ok_or_else(|| refused("unknown account or wrong password"))?;
-        let (session, tokens) = self.sessions.begin(account.user.id, user_agent)?;
+        let (session, tokens) = self.sessions.begin(account.user.id, from)?;
         if !self.store.begin_session(session, &account.password_hash).await? {
             return Err(refused("unknown account or wrong password"));
         }

@@ -8,6 +8,7 @@ mod config;
 mod convert;
 pub mod foreign;
 mod foreign_args;
+pub mod guesses;
 pub mod identity;
 pub mod issuers;
 pub mod keys;
@@ -42,6 +43,7 @@ pub use self::{
 };
 use self::{
     foreign::{Foreign, Pace},
+    guesses::Guesses,
     identity::Users,
     issuers::Issuers,
     keys::KeyRing,
@@ -83,7 +85,8 @@ pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn C
     let revocations = Arc::new(Revocations::new(store.clone(), clock.clone()));
     revocations.catch_up(&verifier).await?;
     let sessions = Arc::new(Sessions::new(store.clone(), clock.clone(), issuer, revocations.clone()));
-    let users = Arc::new(Users::new(store, clock.clone(), Passwords::new()?, sessions.clone()));
+    let guarded = (Passwords::new()?, Guesses::new(&refresh_secret));
+    let users = Arc::new(Users::new(store, clock.clone(), guarded, sessions.clone()));
     verifier.set_admission(users.clone());
     let lasting_key = hmac::Key::new(hmac::HMAC_SHA256, &refresh_secret);
     Ok(Auth { users, sessions, revocations, issuers, clock, lasting_key })

@@ -139,6 +139,15 @@ pub struct ProfileChange {
     pub designation: Option<String>,
 }
 
+/// Where a session begins.
+#[derive(Clone)]
+pub struct Client {
+    /// See [`user_agent`].
+    pub user_agent: String,
+    /// Its address or network; empty: not said.
+    pub address: String,
+}
+
 /// How a client names itself at login: control characters left out, cut at 200 characters.
 #[must_use]
 pub fn user_agent(text: &str) -> String {
@@ -206,6 +215,8 @@ pub struct NewSession {
     pub user_id: UserId,
     /// See [`user_agent`].
     pub user_agent: String,
+    /// See [`crate::guesses::Guesses::place`].
+    pub place: Option<Digest>,
     /// Now.
     pub created_at: Timestamp,
     /// When it ends unless it is used.

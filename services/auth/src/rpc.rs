@@ -15,7 +15,7 @@ use crate::{
     convert,
     identity::Users,
     issuers::Issuers,
-    model::{Email, Password, user_agent},
+    model::{Email, Password},
     revocations::Revocations,
     sessions::Sessions,
 };
@@ -55,7 +55,8 @@ impl AuthService for Rpc {
             self.issuers.require_own_accounts()?;
             let request = request.get_ref();
             let (email, password) = (Email::new(&request.email)?, Password::presented("password", &request.password)?);
-            let signed_in = self.users.login(&email, password, user_agent(&request.user_agent)).await?;
+            let client = convert::client(&request.user_agent, &request.address);
+            let signed_in = self.users.login(&email, password, client).await?;
             let (user, tokens) = (convert::own(&signed_in.user), convert::tokens(signed_in.tokens));
             Ok(LoginResponse { user: Some(user), tokens: Some(tokens) })
         })

@@ -6,7 +6,7 @@ use messenger_core::{Clock, Error, ErrorKind, Result, SessionId, Timestamp, User
 use messenger_telemetry::Audit;
 
 use crate::{
-    model::{NewSession, PasswordChange, RefreshState, Rotation, Session, User},
+    model::{Digest, NewSession, PasswordChange, RefreshState, Rotation, Session, User},
     refresh::{REUSE_GRACE, RefreshToken, Verdict, judge},
     revocations::Revocations,
     store::Store,
@@ -46,13 +46,18 @@ impl Sessions {
     ///
     /// # Errors
     /// INTERNAL when the machine has no randomness.
-    pub fn begin(&self, user_id: UserId, user_agent: String) -> Result<(NewSession, Tokens)> {
+    pub fn begin(
+        &self,
+        user_id: UserId,
+        (user_agent, place): (String, Option<Digest>),
+    ) -> Result<(NewSession, Tokens)> {
         let now = self.clock.now();
         let token = RefreshToken::first(SessionId::new(now))?;
         let session = NewSession {
             id: token.session_id(),
             user_id,
             user_agent,
+            place,
             created_at: now,
             expires_at: now.plus(self.issuer.session_lifetime()),
             token_digest: token.digest(),

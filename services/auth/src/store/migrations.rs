@@ -2,7 +2,7 @@
 
 use messenger_db::Migration;
 
-pub const POSTGRES: [Migration; 2] = [
+pub const POSTGRES: [Migration; 3] = [
     Migration {
         version: 1,
         name: "identity",
@@ -13,9 +13,10 @@ pub const POSTGRES: [Migration; 2] = [
         name: "other systems",
         sql: include_str!("../../../../migrations/auth/postgres/0002_other_systems.sql"),
     },
+    Migration { version: 3, name: "places", sql: include_str!("../../../../migrations/auth/postgres/0003_places.sql") },
 ];
 
-pub const SQLITE: [Migration; 2] = [
+pub const SQLITE: [Migration; 3] = [
     Migration {
         version: 1,
         name: "identity",
@@ -26,4 +27,5 @@ pub const SQLITE: [Migration; 2] = [
         name: "other systems",
         sql: include_str!("../../../../migrations/auth/sqlite/0002_other_systems.sql"),
     },
+    Migration { version: 3, name: "places", sql: include_str!("../../../../migrations/auth/sqlite/0003_places.sql") },
 ];

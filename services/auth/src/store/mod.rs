@@ -22,7 +22,8 @@ pub use self::{
 };
 use crate::{
     model::{
-        Account, Email, NewSession, PasswordChange, Profile, ProfileChange, RefreshState, Rotation, Session, User,
+        Account, Digest, Email, NewSession, PasswordChange, Profile, ProfileChange, RefreshState, Rotation, Session,
+        User,
     },
     search::WordRange,
 };
@@ -74,6 +75,8 @@ pub trait Store: AccessStore + ForeignStore + KeyStore + Send + Sync + 'static {
     /// A further session, unless the password has been changed since this hash was verified, or the user deactivated
     /// (false).
     async fn begin_session(&self, session: NewSession, password_hash: &str) -> Result<bool>;
+    /// Whether a session of this user began at this place.
+    async fn knows_place(&self, user_id: UserId, place: &Digest) -> Result<bool>;
     /// What a refresh token of this generation is judged by.
     async fn refresh_state(&self, id: SessionId, generation: i64) -> Result<Option<RefreshState>>;
     /// Takes one step of a session's chain; false if the session is over or another took it.

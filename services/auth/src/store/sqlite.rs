@@ -13,7 +13,7 @@ use super::{
     account, refresh_state, session, user,
 };
 use crate::{
-    model::{Account, Email, NewSession, PasswordChange, ProfileChange, RefreshState, Rotation, Session, User},
+    model::{Account, Digest, Email, NewSession, PasswordChange, ProfileChange, RefreshState, Rotation, Session, User},
     search::WordRange,
 };
 
@@ -192,6 +192,16 @@ impl Store for SqliteStore {
     }
 
     #[instrument(level = "debug", skip_all)]
+    async fn knows_place(&self, user_id: UserId, place: &Digest) -> Result<bool> {
+        query_scalar("SELECT EXISTS (SELECT 1 FROM session WHERE user_id = $1 AND place = $2)")
+            .bind(user_id.uuid())
+            .bind(place.as_slice())
+            .fetch_one(&self.pools.reader)
+            .await
+            .map_err(error)
+    }
+
+    #[instrument(level = "debug", skip_all)]
     async fn refresh_state(&self, id: SessionId, generation: i64) -> Result<Option<RefreshState>> {
         let row: Option<RefreshRow> = query_as(
             "SELECT s.user_id, s.generation, s.token_digest, u.used_at, s.expires_at, s.ended_at IS NOT NULL \
@@ -331,8 +341,8 @@ async fn insert_words(tx: &mut SqliteConnection, id: UserId, words: &[String]) -
 async fn insert_session(connection: &mut SqliteConnection, session: &NewSession, password_hash: &str) -> Result<bool> {
     let inserted = query(
         "INSERT INTO session \
-             (id, user_id, user_agent, created_at, last_used_at, expires_at, generation, token_digest) \
-         SELECT $1, id, $3, $4, $4, $5, 0, $6 FROM account \
+             (id, user_id, user_agent, created_at, last_used_at, expires_at, generation, token_digest, place) \
+         SELECT $1, id, $3, $4, $4, $5, 0, $6, $8 FROM account \
          WHERE id = $2 AND password_hash = $7 AND deactivated_at IS NULL",
     )
     .bind(session.id.uuid())
@@ -342,6 +352,7 @@ async fn insert_session(connection: &mut SqliteConnection, session: &NewSession,
     .bind(session.expires_at.as_micros())
     .bind(session.token_digest.as_slice())
     .bind(password_hash)
+    .bind(session.place.as_ref().map(Digest::as_slice))
     .execute(connection)
     .await
     .map_err(error)?;

@@ -103,7 +103,14 @@ impl Server {
 
     pub async fn login(&self, email: &str, password: &str) -> Result<LoginResponse, Status> {
         let (email, password) = (email.to_owned(), password.to_owned());
-        let request = LoginRequest { email, password, user_agent: "test".to_owned() };
+        let request = LoginRequest { email, password, user_agent: "test".to_owned(), address: String::new() };
+        self.in_process().login(request).await.map(Response::into_inner)
+    }
+
+    /// As the gateway asks for a client at this address.
+    pub async fn login_from(&self, address: &str, email: &str, password: &str) -> Result<LoginResponse, Status> {
+        let [email, password, address] = [email, password, address].map(str::to_owned);
+        let request = LoginRequest { email, password, user_agent: "test".to_owned(), address };
         self.in_process().login(request).await.map(Response::into_inner)
     }
 
@@ -142,6 +149,7 @@ pub fn registration(name: &str, email: &str) -> RegisterRequest {
         full_name: name.to_owned(),
         designation: "Engineer".to_owned(),
         user_agent: "test".to_owned(),
+        address: String::new(),
     }
 }
 

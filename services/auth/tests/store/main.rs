@@ -59,6 +59,7 @@ contract!(
     profiles_change_in_parts,
     a_changed_password_lets_no_session_begin,
     a_password_change_and_a_login_cannot_both_win,
+    places_are_known_to_those_who_began_there,
     one_of_ten_rotations_wins,
     uses_are_forgotten_after_the_grace,
     a_session_is_ended_once_and_by_its_user,
@@ -88,11 +89,25 @@ fn account(name: &str, email: &str) -> Account {
 fn session(user_id: UserId) -> NewSession {
     let expires_at = NOW.plus(MONTH);
     let (id, token_digest) = (SessionId::new(NOW), digest(0));
-    NewSession { id, user_id, user_agent: "test".to_owned(), created_at: NOW, expires_at, token_digest }
+    NewSession { id, user_id, user_agent: "test".to_owned(), place: None, created_at: NOW, expires_at, token_digest }
 }
 
 const fn digest(generation: u8) -> Digest {
     [generation; 32]
+}
+
+async fn places_are_known_to_those_who_began_there(place: &Place) {
+    let store = place.open().await;
+    let (ann, first) = registered(&store, "Ann", "ann@example.org").await;
+    let (bob, _) = registered(&store, "Bob", "bob@example.org").await;
+    let (here, there) = (digest(1), digest(2));
+    assert!(!store.knows_place(ann.user.id, &here).await.expect("asked"), "nothing was said");
+    let session = NewSession { id: SessionId::new(NOW), place: Some(here), ..first };
+    assert!(store.begin_session(session.clone(), &ann.password_hash).await.expect("begun"));
+    store.end_session(ann.user.id, session.id, NOW).await.expect("ended");
+    for (user, place, is_known) in [(&ann, here, true), (&ann, there, false), (&bob, here, false)] {
+        assert_eq!(store.knows_place(user.user.id, &place).await.expect("asked"), is_known);
+    }
 }
 
 async fn registered(store: &Arc<dyn Store>, name: &str, email: &str) -> (Account, NewSession) {
