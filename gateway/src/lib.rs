@@ -5,6 +5,7 @@
 //! transports (`transport`); REST (`rest`) calls the same services.
 
 pub mod config;
+mod head;
 pub mod objects;
 pub mod page;
 mod peer;

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{either::Either, sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
-use crate::{Gateway, peer, proxies, router, stall::Unstalled};
+use crate::{Gateway, head, peer, proxies, router, stall::Unstalled};
 
 /// From the first byte to the end of a request's head, and between two requests.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
@@ -147,7 +147,9 @@ struct Peer {
 }
 
 /// Answers the requests of one connection; when the server is closing the one that runs is the last.
-async fn answer(stream: Stream, peer: Peer, router: Router, closing: CancellationToken) {
+async fn answer(mut stream: Stream, peer: Peer, router: Router, closing: CancellationToken) {
+    let head = timeout(HEAD_WITHIN, head::read(&mut stream, HEAD_BYTES_MAX));
+    let Some(Ok(Some(head))) = closing.run_until_cancelled(head).await else { return };
     let is_encrypted = matches!(stream, Either::Left(_));
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = proxies::client(peer.address, request.headers(), &peer.gateway.config.trusted_proxies);
@@ -169,7 +171,7 @@ async fn answer(stream: Stream, peer: Peer, router: Router, closing: Cancellatio
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(Unstalled::new(stream)), service)
+        .serve_connection(TokioIo::new(Unstalled::new(head, stream)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     // What a client does to its own connection is no news.

@@ -1,4 +1,4 @@
-//! A TCP stream whose peer has to take what is written to it: an answer nobody reads is given up.
+//! A stream whose peer has to take what is written to it: an answer nobody reads is given up.
 
 use std::{
     io::{self, IoSlice},
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::{Buf as _, Bytes};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
@@ -17,14 +18,16 @@ pub(crate) const TAKEN_WITHIN: Duration = Duration::from_secs(10);
 
 /// A stream on which a write that waits longer than [`TAKEN_WITHIN`] fails with `TimedOut`.
 pub(crate) struct Unstalled<S> {
+    /// What was read from the stream already, to be read again first.
+    ahead: Bytes,
     stream: S,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Unstalled<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, stall: None }
+    pub(crate) fn new(ahead: Bytes, stream: S) -> Self {
+        Self { ahead, stream, stall: None }
     }
 
     /// What came of a write, or its end when it waits for too long.
@@ -40,7 +43,14 @@ impl<S> Unstalled<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+        let this = self.get_mut();
+        if this.ahead.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        }
+        let length = this.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&this.ahead[..length]);
+        this.ahead.advance(length);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -84,10 +94,20 @@ mod tests {
 
     use super::*;
 
+    #[tokio::test]
+    async fn what_was_read_ahead_comes_first() {
+        let (near, mut far) = duplex(10);
+        far.write_all(b"and this").await.expect("room");
+        drop(far);
+        let mut read = String::new();
+        Unstalled::new(Bytes::from_static(b"first this "), near).read_to_string(&mut read).await.expect("text");
+        assert_eq!(read, "first this and this");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_a_peer_that_takes_nothing_is_given_up() {
         let (near, mut far) = duplex(10);
-        let mut near = Unstalled::new(near);
+        let mut near = Unstalled::new(Bytes::new(), near);
         let slow = async {
             for _ in 0..5 {
                 tokio::time::sleep(TAKEN_WITHIN - Duration::from_secs(1)).await;
