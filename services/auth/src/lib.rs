@@ -85,7 +85,7 @@ pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn C
     let revocations = Arc::new(Revocations::new(store.clone(), clock.clone()));
     revocations.catch_up(&verifier).await?;
     let sessions = Arc::new(Sessions::new(store.clone(), clock.clone(), issuer, revocations.clone()));
-    let guarded = (Passwords::new()?, Guesses::new(&refresh_secret));
+    let guarded = (Passwords::default(), Guesses::new(&refresh_secret));
     let users = Arc::new(Users::new(store, clock.clone(), guarded, sessions.clone()));
     verifier.set_admission(users.clone());
     let lasting_key = hmac::Key::new(hmac::HMAC_SHA256, &refresh_secret);
