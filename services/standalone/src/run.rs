@@ -35,6 +35,7 @@ pub async fn run(config: Config) -> Result<()> {
     let addresses = (listener.local_addr().map_err(Error::internal)?, grpc_listener.local_addr());
 
     let (edge, services, clock) = (Shutdown::new(), Shutdown::new(), Arc::new(SystemClock));
+    let location = config.store.location()?;
     let backend = Backend::start(&config, clock.clone(), &services).await?;
     let parts = Parts {
         services: backend.services,
@@ -59,12 +60,18 @@ pub async fn run(config: Config) -> Result<()> {
     edge.cancel_on_signal();
     edge.spawn(end_with(services.clone(), edge.clone()));
     let grpc_address = addresses.1.ok().map(tracing::field::display);
-    tracing::info!(grpc = grpc_address, "messenger is ready: open {scheme}://{}", reachable(addresses.0));
+    tracing::info!(
+        grpc = grpc_address,
+        store = ?location,
+        "messenger is ready: open {scheme}://{}",
+        reachable(addresses.0)
+    );
 
     let serve = edge.until_end_of(messenger_gateway::serve(listener, encryption, gateway));
     let (served, _) = tokio::join!(serve, edge.drained(edge_drain_max));
     if services.drain(SERVICES_DRAIN_MAX).await {
         grpc.await.unwrap_or(Ok(()))?;
+        location.settle().await;
     }
     services.outcome().and(served)
 }

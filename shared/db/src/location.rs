@@ -8,6 +8,8 @@ use std::{
 use clap::Args;
 use messenger_core::{Error, ErrorKind};
 
+use crate::sqlite;
+
 /// Where the stores of a process are: one PostgreSQL database, or a folder with one SQLite file per context.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
@@ -32,6 +34,14 @@ impl Location {
                 let line = "--database-url (DATABASE_URL) must begin with postgres:// (unset it for SQLite)";
                 Err(Error::new(ErrorKind::ValidationFailed, line))
             }
+        }
+    }
+
+    /// To be called at the end of a process that leaves no writer behind: SQLite files are whole by themselves then, and
+    /// the next start is short.
+    pub async fn settle(&self) {
+        if let Self::Sqlite(folder) = self {
+            sqlite::settle(folder).await;
         }
     }
 

@@ -45,7 +45,9 @@ pub(crate) fn failure(context: &str, migrations: &[Migration], error: MigrateErr
     }
 }
 
+/// What is INTERNAL anywhere else is a store in a state an operator has to look at.
 fn unfinished(context: &str, text: String, kind: ErrorKind) -> Error {
+    let kind = if kind == ErrorKind::Internal { ErrorKind::ValidationFailed } else { kind };
     Error::new(kind, format!("the {context} store could not be migrated: {text}").replace('\n', " "))
 }
 

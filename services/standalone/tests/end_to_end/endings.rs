@@ -34,6 +34,8 @@ async fn an_open_subscription_ends_with_the_process() -> anyhow::Result<()> {
     let reading = tokio::spawn(async move { while let Ok(Some(_)) = feed.message().await {} });
     ensure!(cluster.terminate(Part::Standalone).await? == Some(0));
     timeout(PATIENCE, reading).await.context("the stream is still open")??;
+    let log = std::fs::metadata(cluster.folder().join("auth.db-wal")).map_or(0, |log| log.len());
+    ensure!(log == 0, "{log} bytes were not copied into the file");
     Ok(())
 }
 

@@ -100,6 +100,23 @@ async fn errors_are_told_apart() {
     insert(&second.writer, 3, "c").await.expect("stored");
 }
 
+#[tokio::test]
+async fn a_process_that_ends_well_leaves_files_that_are_whole() {
+    let folder = folder();
+    let pools = opened(&folder).await;
+    insert(&pools.writer, 1, "a").await.expect("stored");
+    Location::Sqlite(folder.path().to_owned()).settle().await;
+    let file = Location::sqlite_file(folder.path(), "auth");
+    assert_eq!(std::fs::metadata(file.with_extension("db-wal")).expect("still open").len(), 0);
+    let copy = folder.path().join("copy.db");
+    std::fs::copy(&file, &copy).expect("copied");
+    let copy = open_sqlite(&copy, &[FIRST]).await.expect("whole");
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM account").fetch_one(&copy.reader).await.expect("kept");
+    assert_eq!(count, 1);
+    // Nobody is harmed who goes on.
+    insert(&pools.writer, 2, "b").await.expect("stored");
+}
+
 /// A file whose pages are not its own, and the log of a process that did not end: nobody works on it.
 #[tokio::test]
 async fn row_82_a_damaged_file_is_refused() {
