@@ -1,18 +1,10 @@
 //! A messenger under attack, and two users of it who have nothing to do with that.
 
-use std::{net::SocketAddr, time::Duration};
-
-use messenger_testkit::{Api, TestClient, User, Wire};
+use messenger_testkit::{Api, Beside, TestClient, Tolerates, User, Wire};
 use reqwest::{Method, Response, header};
-use serde_json::{Value, json};
-use tokio::{sync::oneshot, task::JoinHandle, time::interval};
+use serde_json::Value;
 
 use crate::server::{Server, Settings};
-
-/// An exchange of the users beside: slow enough for the rates of production.
-const EXCHANGE_EVERY: Duration = Duration::from_millis(150);
-/// Exchanges after the attack.
-const EXCHANGES_AFTER: u64 = 2;
 
 /// The messenger.
 pub struct World {
@@ -35,7 +27,7 @@ impl World {
     pub async fn start_with(settings: Settings) -> Self {
         let server = Server::start(settings.with("--allowed-origins=https://app.example.com")).await;
         let api = Api::new(server.url(""));
-        let beside = Beside::start(&api, server.address).await;
+        let beside = Beside::start(server.address, Tolerates::Nothing).await.expect("they are let in");
         Self { server, api, beside }
     }
 
@@ -60,41 +52,7 @@ impl World {
 
     /// The users beside went on all the time, and still do: every message was acknowledged and heard, in order, once.
     pub async fn unharmed(self) {
-        let _ = self.beside.stop.send(());
-        self.beside.talking.await.expect("the users beside noticed something");
-    }
-}
-
-/// Two users who talk.
-struct Beside {
-    stop: oneshot::Sender<()>,
-    talking: JoinHandle<()>,
-}
-
-impl Beside {
-    async fn start(api: &Api, edge: SocketAddr) -> Self {
-        let (ann, bob) = (api.register("ann").await.expect("ann"), api.register("bob").await.expect("bob"));
-        let speaker = TestClient::connect(edge, Wire::SocketIo, &ann).await.expect("ann connects");
-        let hearer = TestClient::connect(edge, Wire::Plain, &bob).await.expect("bob connects");
-        let (stop, stopped) = oneshot::channel();
-        Self { stop, talking: tokio::spawn(talk(speaker, hearer, bob, stopped)) }
-    }
-}
-
-async fn talk(mut speaker: TestClient, mut hearer: TestClient, bob: User, mut stopped: oneshot::Receiver<()>) {
-    let mut ticks = interval(EXCHANGE_EVERY);
-    let (mut said, mut last) = (0, None);
-    while last.is_none_or(|last| said < last) {
-        ticks.tick().await;
-        let draft = json!({ "receiverId": bob.id, "content": said.to_string() });
-        let answer = speaker.request("send_message", draft).await.expect("answered");
-        assert_eq!(answer["content"], said.to_string(), "{answer}");
-        let heard = hearer.until("new_message").await.expect("heard");
-        assert_eq!((&heard["content"], &heard["seq"]), (&answer["content"], &json!(said + 1)));
-        said += 1;
-        if last.is_none() && stopped.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
-            last = Some(said + EXCHANGES_AFTER);
-        }
+        self.beside.unharmed().await.expect("unharmed");
     }
 }
 

@@ -2,6 +2,7 @@
 //! either transport. Nothing here stands in for a part of the product.
 
 pub mod api;
+pub mod beside;
 pub mod client;
 pub mod cluster;
 pub mod database;
@@ -11,6 +12,7 @@ pub mod privacy;
 pub mod process;
 
 pub use api::{Api, User};
+pub use beside::{Beside, Tolerates};
 pub use client::{Event, TestClient, Wire};
 pub use cluster::Cluster;
 pub use identity_system::{IdentityKey, IdentitySystem};

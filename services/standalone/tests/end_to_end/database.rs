@@ -5,7 +5,7 @@ use std::{fs, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::join_all;
-use messenger_testkit::{Api, Cluster, Part, Shape, TestClient, User, Wire, process::free_address};
+use messenger_testkit::{Api, Beside, Cluster, Part, Shape, TestClient, Tolerates, User, Wire, process::free_address};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
@@ -42,6 +42,7 @@ async fn row_78_a_pool_whose_sessions_are_all_held() -> anyhow::Result<()> {
     let mut sender = TestClient::connect(cluster.edge(), Wire::SocketIo, &ann).await?;
     let draft = |text: &str| json!({ "receiverId": bob.id, "content": text, "clientMessageId": text });
     let first = sender.request("send_message", draft("first")).await?;
+    let beside = Beside::start(cluster.edge(), Tolerates::Unavailable).await?;
     let mut holder = PgConnection::connect(cluster.database_url().context("PostgreSQL")?).await?;
     holder.execute("BEGIN").await?;
     holder.execute("LOCK TABLE message.message IN ACCESS EXCLUSIVE MODE").await?;
@@ -61,7 +62,41 @@ async fn row_78_a_pool_whose_sessions_are_all_held() -> anyhow::Result<()> {
     let stored = send_until_stored(&mut sender, draft("held")).await?;
     ensure!(stored["seq"] == 2, "{stored}");
     ensure!(history(&api, &ann, &first["conversationId"]).await?.len() == 2);
-    Ok(())
+    beside.unharmed().await
+}
+
+/// While somebody sends; whatever a killed session had come to, a repeat finds it.
+#[tokio::test]
+async fn row_79_sessions_killed_again_and_again() -> anyhow::Result<()> {
+    const SENDS: usize = 100;
+    const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'messenger-message'";
+    let cluster = Cluster::start(Shape::StandalonePostgres).await?;
+    let api = cluster.api();
+    let (ann, bob) = (api.register("ann").await?, api.register("bob").await?);
+    let mut sender = TestClient::connect(cluster.edge(), Wire::SocketIo, &ann).await?;
+    let beside = Beside::start(cluster.edge(), Tolerates::Unavailable).await?;
+    let mut killer = PgConnection::connect(cluster.database_url().context("PostgreSQL")?).await?;
+    let killing = async {
+        for pause in 0..40 {
+            killer.execute(KILL).await?;
+            tokio::time::sleep(Duration::from_millis(pause * 7 % 100)).await;
+        }
+        anyhow::Ok(())
+    };
+    let sending = async {
+        let mut conversation = Value::Null;
+        for n in 1..=SENDS {
+            let draft = json!({ "receiverId": bob.id, "content": n.to_string(), "clientMessageId": n.to_string() });
+            let stored = send_until_stored(&mut sender, draft).await?;
+            ensure!(stored["seq"] == n, "{stored}");
+            conversation = stored["conversationId"].clone();
+        }
+        Ok(conversation)
+    };
+    let ((), conversation) = tokio::try_join!(killing, sending)?;
+    ensure!(history(&api, &bob, &conversation).await?.len() == SENDS);
+    beside.unharmed().await
 }
 
 #[tokio::test]
@@ -71,6 +106,7 @@ async fn row_81_a_database_that_is_read_only() -> anyhow::Result<()> {
     let mut sender = TestClient::connect(cluster.edge(), Wire::SocketIo, &ann).await?;
     let draft = |text: &str| json!({ "receiverId": bob.id, "content": text, "clientMessageId": text });
     let first = sender.request("send_message", draft("first")).await?;
+    let beside = Beside::start(cluster.edge(), Tolerates::Unavailable).await?;
 
     let server = std::env::var(messenger_testkit::database::SERVER_URL)?;
     let name = cluster.database_url().and_then(|url| url.rsplit_once('/')).map_or("", |(_, name)| name).to_owned();
@@ -93,7 +129,7 @@ async fn row_81_a_database_that_is_read_only() -> anyhow::Result<()> {
         ensure!(stored["seq"] == 2, "{stored}");
     }
     ensure!(history(&cluster.api(), &ann, &first["conversationId"]).await?.len() == 2);
-    Ok(())
+    beside.unharmed().await
 }
 
 /// A messenger whose files may not grow beyond a bound, which `prlimit` can lift while it runs. The signal that comes with
@@ -141,6 +177,7 @@ async fn row_81_a_full_disk() -> anyhow::Result<()> {
     let (ann, bob) = (api.register("ann").await?, api.register("bob").await?);
     let mut sender = TestClient::connect(bounded.edge, Wire::SocketIo, &ann).await?;
     let group = json!(api.group(&ann, false, &[&bob]).await?);
+    let beside = Beside::start(bounded.edge, Tolerates::Unavailable).await?;
     let draft = |n: u64| json!({ "groupId": group, "content": "x".repeat(9_000), "clientMessageId": n.to_string() });
     let mut stored = 0;
     let refused = loop {
@@ -159,7 +196,7 @@ async fn row_81_a_full_disk() -> anyhow::Result<()> {
     bounded.lift().await?;
     let after = send_until_stored(&mut sender, draft(stored)).await?;
     ensure!(after["seq"] == stored + 1, "{after}");
-    Ok(())
+    beside.unharmed().await
 }
 
 async fn sqlite(cluster: &Cluster) -> anyhow::Result<SqliteConnection> {
@@ -174,6 +211,7 @@ async fn row_82_a_second_writer_of_the_file() -> anyhow::Result<()> {
     let mut sender = TestClient::connect(cluster.edge(), Wire::SocketIo, &ann).await?;
     let draft = |text: &str| json!({ "receiverId": bob.id, "content": text, "clientMessageId": text });
     sender.request("send_message", draft("first")).await?;
+    let beside = Beside::start(cluster.edge(), Tolerates::Unavailable).await?;
     let mut other = sqlite(&cluster).await?;
     other.execute("BEGIN IMMEDIATE").await?;
     let waiting = async {
@@ -189,7 +227,7 @@ async fn row_82_a_second_writer_of_the_file() -> anyhow::Result<()> {
     ensure!(refused["error"]["code"] == "UNAVAILABLE", "{refused}");
     other.execute("ROLLBACK").await?;
     ensure!(send_until_stored(&mut sender, draft("refused")).await?["seq"] == 3);
-    Ok(())
+    beside.unharmed().await
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod chat;
 mod cluster;
 mod contract;
 mod database;
+mod depth;
 mod encryption;
 mod endings;
 mod faults;
@@ -21,6 +22,7 @@ mod recovery;
 mod resume;
 mod sessions;
 mod startup;
+mod storm;
 mod traces;
 
 use messenger_testkit::{Cluster, Event, Shape, TestClient, User, Wire};
