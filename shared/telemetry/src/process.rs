@@ -1,7 +1,8 @@
 //! The frame of every binary: settings, logs, a runtime, and the code it ends with.
 
-use std::{error::Error as _, fmt::Display, process::ExitCode, time::Duration};
+use std::{env, error::Error as _, ffi::OsString, fmt::Display, iter, process::ExitCode, time::Duration};
 
+use clap::Command;
 use messenger_core::{Error, ErrorKind};
 use tokio::runtime;
 
@@ -65,6 +66,9 @@ where
     let result = runtime.block_on(async {
         let log_filter = settings.process().log.clone();
         let _telemetry = init(TelemetryConfig { service_name: name, log_filter })?;
+        for line in misspelt::<S>(env::vars_os().map(|(name, _)| name)) {
+            tracing::warn!("{line}");
+        }
         run(settings).await
     });
     runtime.shutdown_timeout(THREADS_END_WITHIN);
@@ -77,12 +81,28 @@ fn read<S: Settings>() -> Result<S, Error> {
         if !error.use_stderr() {
             error.exit();
         }
-        let text = error.to_string();
-        // The first paragraph says what is wrong; hints and usage follow it.
-        let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        let line = paragraph.join(" ").trim_start_matches("error: ").to_owned();
-        Error::new(ErrorKind::ValidationFailed, line)
+        Error::new(ErrorKind::ValidationFailed, in_one_line(&error.to_string()))
     })
+}
+
+/// What is wrong, and the hint if there is one; the usage follows them.
+fn in_one_line(text: &str) -> String {
+    let is_said = |paragraph: &&str| !["Usage:", "For more"].iter().any(|rest| paragraph.starts_with(rest));
+    let paragraphs = text.trim_start_matches("error: ").split("\n\n").take_while(is_said);
+    let lines = paragraphs.map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// Variables of the environment that nobody reads, but that differ in two letters at most from one that is: nothing else
+/// would say that a setting is not in force.
+fn misspelt<S: Settings>(variables: impl Iterator<Item = OsString>) -> Vec<String> {
+    let command = S::command();
+    let commands = iter::once(&command).chain(command.get_subcommands());
+    let known: Vec<&str> =
+        commands.flat_map(Command::get_arguments).filter_map(|argument| argument.get_env()?.to_str()).collect();
+    let variables = variables.filter_map(|name| name.into_string().ok()).filter(|name| !known.contains(&name.as_str()));
+    let meant = |name: &str| known.iter().find(|known| strsim::osa_distance(known, name) <= 2);
+    variables.filter_map(|name| Some(format!("{name} is no setting: is {} meant?", meant(&name)?))).collect()
 }
 
 /// What an operator is told: of what is INTERNAL the cause says more than the message.
@@ -102,5 +122,38 @@ mod tests {
     fn an_operator_reads_one_line() {
         assert_eq!(line(&Error::unavailable("secret").with_cause("a")), Error::unavailable("b").message());
         assert!(line(&Error::internal("first\nsecond")).ends_with(": first second"));
+        let text =
+            "error: unexpected argument '--lisen' found\n\n  tip: a similar one\n  exists\n\nUsage: x\n\nFor more …\n";
+        assert_eq!(in_one_line(text), "unexpected argument '--lisen' found; tip: a similar one exists");
+    }
+
+    #[derive(clap::Parser)]
+    struct Example {
+        #[arg(long, env = "DATABASE_URL")]
+        database_url: Option<String>,
+        #[command(flatten)]
+        process: ProcessArgs,
+    }
+
+    impl Settings for Example {
+        fn process(&self) -> &ProcessArgs {
+            &self.process
+        }
+    }
+
+    impl Display for Example {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{:?}", self.database_url)
+        }
+    }
+
+    #[test]
+    fn a_misspelt_variable_is_told() {
+        let names = ["DATABSE_URL", "DATABASE_URL", "MESSENGER_LOGS", "MESSENGER_AUTH_URL", "PATH"].map(OsString::from);
+        let told = [
+            "DATABSE_URL is no setting: is DATABASE_URL meant?",
+            "MESSENGER_LOGS is no setting: is MESSENGER_LOG meant?",
+        ];
+        assert_eq!(misspelt::<Example>(names.into_iter()), told);
     }
 }
