@@ -5,11 +5,15 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use messenger_core::{Error, JournalId, Position, UserId};
-use messenger_proto::message::v1::{
-    FollowRequest, FollowResponse, FollowUsers, UserFollowed, follow_request::Command, follow_response::Event,
-    message_service_client::MessageServiceClient,
+use messenger_proto::{
+    event::v1::Entry,
+    message::v1::{
+        FollowRequest, FollowResponse, FollowUsers, UserFollowed, follow_request::Command, follow_response::Event,
+        message_service_client::MessageServiceClient,
+    },
 };
 use messenger_rpc::{RpcChannel, from_status};
+use prost::Message as _;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -76,7 +80,11 @@ pub(super) fn welcome(hub: &Hub, event: FollowResponse) -> Result<(), Error> {
 /// Any other event.
 pub(super) fn hear(hub: &Hub, event: FollowResponse) -> Result<(), Error> {
     match event.event {
-        Some(Event::Entries(entries)) => hub.apply(&entries.entries, Position(entries.position)),
+        Some(Event::Entries(entries)) => {
+            let position = Position(entries.position);
+            let entries: Result<Vec<_>, _> = entries.entries.into_iter().map(Entry::decode).collect();
+            hub.apply(&entries.map_err(Error::internal)?, position);
+        }
         Some(Event::Signal(signal)) => hub.signal(&signal),
         Some(Event::Heartbeat(heartbeat)) => hub.advance(Position(heartbeat.position)),
         Some(Event::UserFollowed(followed)) => follow(hub, &followed)?,

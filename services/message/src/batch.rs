@@ -1,8 +1,14 @@
 //! Entries of one commit, as the bus carries them.
 
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
 use messenger_bus::Batch;
 use messenger_core::{Error, Position, Result};
-use messenger_proto::message::v1::Entries;
+use messenger_proto::{event::v1 as event, message::v1::Entries};
 use prost::Message as _;
 
 use crate::{
@@ -40,18 +46,59 @@ pub(crate) fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
     items.len()
 }
 
-/// Entries of one commit (or of a stretch of the journal) in the order of their positions.
+/// An entry for everybody it concerns: encoded once, when the first of them is told.
 #[derive(Debug)]
-pub struct EntryBatch(pub Vec<Entry>);
+pub struct SharedEntry {
+    entry: Entry,
+    encoded: OnceLock<Bytes>,
+}
+
+impl SharedEntry {
+    /// As a `messenger.event.v1.Entry`.
+    pub fn encoded(&self) -> Bytes {
+        self.encoded.get_or_init(|| convert::entry(&self.entry).encode_to_vec().into()).clone()
+    }
+
+    /// Bytes it takes as long as somebody has it, about: as it is, and encoded.
+    pub fn bytes(&self) -> usize {
+        2 * entry_bytes(&self.entry)
+    }
+}
+
+impl Deref for SharedEntry {
+    type Target = Entry;
+
+    fn deref(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+/// Entries of one commit (or of a stretch of the journal) in the order of their positions. Each is shared by itself: who
+/// is slow to read one keeps no others.
+#[derive(Debug)]
+pub struct EntryBatch(pub(crate) Vec<Arc<SharedEntry>>);
+
+impl FromIterator<Entry> for EntryBatch {
+    fn from_iter<T: IntoIterator<Item = Entry>>(entries: T) -> Self {
+        let shared = |entry| Arc::new(SharedEntry { entry, encoded: OnceLock::new() });
+        Self(entries.into_iter().map(shared).collect())
+    }
+}
+
+/// An entry of another process; it goes on as it came.
+fn received(encoded: Bytes) -> Result<Arc<SharedEntry>> {
+    let entry = convert::from_entry(event::Entry::decode(encoded.clone()).map_err(Error::internal)?)?;
+    Ok(Arc::new(SharedEntry { entry, encoded: OnceLock::from(encoded) }))
+}
 
 impl Batch for EntryBatch {
     fn encode(&self) -> Vec<u8> {
         let position = self.0.last().map_or(Position::default(), |entry| entry.position);
-        Entries { entries: self.0.iter().map(convert::entry).collect(), position: position.0 }.encode_to_vec()
+        Entries { entries: self.0.iter().map(|entry| entry.encoded()).collect(), position: position.0 }.encode_to_vec()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self> {
         let entries = Entries::decode(bytes).map_err(Error::internal)?.entries;
-        entries.into_iter().map(convert::from_entry).collect::<Result<_>>().map(Self)
+        entries.into_iter().map(received).collect::<Result<_>>().map(Self)
     }
 }

@@ -178,7 +178,7 @@ impl Writer {
         metrics::counter!("messenger_messages_stored_total").increment(stored as u64);
         let is_dropped = is_seeded(Bug::LostPublication) && last.0 / 1_000 > previous.0 / 1_000;
         if last > previous && !is_dropped {
-            let batch = Some(Arc::new(EntryBatch(entries)));
+            let batch = Some(Arc::new(entries.into_iter().collect()));
             self.bus.publish(Publication::Entries { previous, last, batch });
         }
         let mut outcomes = outcomes.into_iter();

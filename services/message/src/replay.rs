@@ -213,8 +213,8 @@ impl Subscription {
                 self.phase = Phase::Replaying { sent: *after };
             }
             (FeedEvent::Entries(chosen), Phase::Live { sent }) => {
-                let new = chosen.entries().filter(|entry| entry.position > *sent);
-                self.ready.extend(new.cloned().map(Subscribed::Entry));
+                let new = chosen.entries.iter().filter(|entry| entry.position > *sent);
+                self.ready.extend(new.map(|entry| Subscribed::Entry(Entry::clone(entry))));
                 self.phase = Phase::Live { sent: chosen.position.max(*sent) };
             }
             (FeedEvent::Signal(encoded), Phase::Live { .. }) => self.ready.push_back(Subscribed::Signal(encoded)),

@@ -161,15 +161,14 @@ fn pieces_of_event(event: FeedEvent, journal: JournalId) -> VecDeque<FollowRespo
 }
 
 fn pieces_of_entries(chosen: &Chosen) -> VecDeque<FollowResponse> {
-    let entries: Vec<_> = chosen.entries().collect();
-    let last = entries.last().map_or(Position::default(), |entry| entry.position);
+    let last = chosen.entries.last().map_or(Position::default(), |entry| entry.position);
     pieces(
-        &entries,
+        &chosen.entries,
         |entry| entry_bytes(entry),
         |piece| {
             let sent = piece.last().map_or(last, |entry| entry.position);
             let position = if sent == last { chosen.position } else { sent };
-            let entries = piece.iter().map(|entry| convert::entry(entry)).collect();
+            let entries = piece.iter().map(|entry| entry.encoded()).collect();
             FollowResponse { event: Some(Event::Entries(Entries { entries, position: position.0 })) }
         },
     )

@@ -99,7 +99,7 @@ impl Journal {
             self.entries.push(Entry { position: self.head, conversation_id, fact });
         }
         self.head.0 += unused as i64;
-        let batch = Some(Arc::new(EntryBatch(self.entries[first..].to_vec())));
+        let batch = Some(Arc::new(self.entries[first..].iter().cloned().collect()));
         Publication::Entries { previous, last: self.head, batch }
     }
 
@@ -253,6 +253,7 @@ fn changed(id: ConversationId, change: Change) -> Fact {
 }
 
 fn encoded(entries: &[&Entry]) -> Vec<event::Entry> {
-    let batch = EntryBatch(entries.iter().map(|entry| (*entry).clone()).collect());
-    Entries::decode(batch.encode().as_slice()).expect("just encoded").entries
+    let batch: EntryBatch = entries.iter().map(|entry| (*entry).clone()).collect();
+    let entries = Entries::decode(batch.encode().as_slice()).expect("just encoded").entries;
+    entries.into_iter().map(|encoded| event::Entry::decode(encoded).expect("just encoded")).collect()
 }

@@ -11,7 +11,7 @@ use messenger_core::{ConversationId, Error, IdMap, IdSet, Position, UserId};
 
 use super::queue::{Chosen, FeedEvent, Queue};
 use crate::{
-    batch::EntryBatch,
+    batch::{EntryBatch, SharedEntry},
     convert,
     journal::same,
     model::{Effect, Entry, Fact, Followed},
@@ -39,7 +39,7 @@ pub(crate) struct Followers {
 struct Follower {
     queue: Arc<Queue>,
     users: IdMap<UserId, IdSet<ConversationId>>,
-    chosen: Vec<u32>,
+    chosen: Vec<Arc<SharedEntry>>,
 }
 
 /// Users asked for whose conversations are not known yet.
@@ -123,19 +123,19 @@ impl Followers {
     }
 
     /// Hands out entries above `after`; `position` is where the feed is with them.
-    pub(crate) fn apply(&mut self, batch: &Arc<EntryBatch>, after: Position, position: Position) {
-        for (index, entry) in batch.0.iter().enumerate().filter(|(_, entry)| entry.position > after) {
+    pub(crate) fn apply(&mut self, batch: &EntryBatch, after: Position, position: Position) {
+        for entry in batch.0.iter().filter(|entry| entry.position > after) {
             self.activate_before(entry.position);
             let effect = effect(entry);
             if let Effect::Join(users) = &effect {
                 users.iter().for_each(|(user, _)| self.joined(entry, *user));
             }
-            self.choose(entry.conversation_id, index as u32);
+            self.choose(entry);
             if let Effect::Leave(user) = effect {
                 self.left(entry, user);
             }
         }
-        self.hand_out(batch, position);
+        self.hand_out(position);
         self.activate_before(Position(position.0 + 1));
     }
 
@@ -150,22 +150,22 @@ impl Followers {
         }
     }
 
-    fn choose(&mut self, conversation: ConversationId, index: u32) {
-        for (id, _) in self.interest.get(&conversation).into_iter().flatten() {
+    fn choose(&mut self, entry: &Arc<SharedEntry>) {
+        for (id, _) in self.interest.get(&entry.conversation_id).into_iter().flatten() {
             if let Some(follower) = self.followers.get_mut(id) {
                 if follower.chosen.is_empty() {
                     self.touched.push(*id);
                 }
-                follower.chosen.push(index);
+                follower.chosen.push(Arc::clone(entry));
             }
         }
     }
 
-    fn hand_out(&mut self, batch: &Arc<EntryBatch>, position: Position) {
+    fn hand_out(&mut self, position: Position) {
         for id in std::mem::take(&mut self.touched) {
             let Some(follower) = self.followers.get_mut(&id) else { continue };
-            let indices = std::mem::take(&mut follower.chosen);
-            self.push(id, FeedEvent::Entries(Chosen { batch: Arc::clone(batch), indices, position }));
+            let entries = std::mem::take(&mut follower.chosen);
+            self.push(id, FeedEvent::Entries(Chosen { entries, position }));
         }
     }
 

@@ -114,7 +114,7 @@ impl Order {
         match page {
             Ok(page) => {
                 let to = page.complete_to.max(self.position);
-                self.hand_out(&Arc::new(EntryBatch(page.entries)), to);
+                self.hand_out(&page.entries.into_iter().collect(), to);
                 self.catch_up(now);
                 if page.has_more && page.complete_to >= self.position {
                     self.gap_to = self.gap_to.max(Position(self.position.0 + 1));
@@ -222,7 +222,7 @@ impl Order {
         }
     }
 
-    fn hand_out(&mut self, batch: &Arc<EntryBatch>, last: Position) {
+    fn hand_out(&mut self, batch: &EntryBatch, last: Position) {
         self.followers.apply(batch, self.position, last);
         self.position = last;
         self.shown_position.store(last.0, Ordering::Relaxed);

@@ -10,10 +10,7 @@ use messenger_core::{ConversationId, Error, ErrorKind, Position, Result, UserId}
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    batch::{EntryBatch, entry_bytes},
-    model::Entry,
-};
+use crate::batch::SharedEntry;
 
 /// Bytes waiting for one follower, as counted by [`FeedEvent::weight`].
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -45,31 +42,22 @@ pub enum FeedEvent {
     Heartbeat(Position),
 }
 
-/// Entries of a shared batch.
+/// The entries of a batch that concern a follower.
 #[derive(Debug)]
 pub struct Chosen {
-    /// The batch.
-    pub batch: Arc<EntryBatch>,
-    /// Which of its entries, rising.
-    pub indices: Vec<u32>,
+    /// In the order of their positions.
+    pub entries: Vec<Arc<SharedEntry>>,
     /// Everything up to here has been sent.
     pub position: Position,
 }
 
-impl Chosen {
-    /// The entries.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.indices.iter().filter_map(|index| self.batch.0.get(*index as usize))
-    }
-}
-
 impl FeedEvent {
-    /// Bytes it takes, about.
+    /// Bytes it keeps from being freed, about.
     fn weight(&self) -> usize {
         match self {
             Self::Welcome(_) | Self::Heartbeat(_) => EVENT_BYTES,
             Self::UserFollowed { conversations, .. } => EVENT_BYTES + ID_BYTES * conversations.len(),
-            Self::Entries(chosen) => EVENT_BYTES + chosen.entries().map(entry_bytes).sum::<usize>(),
+            Self::Entries(chosen) => EVENT_BYTES + chosen.entries.iter().map(|entry| entry.bytes()).sum::<usize>(),
             Self::Signal(encoded) => EVENT_BYTES + encoded.len(),
         }
     }

@@ -21,13 +21,14 @@ use messenger_proto::{
         ParticipantRemoved, ParticipantsAdded, Role, conversation_changed::Change, entry::Fact,
     },
     message::v1::{
-        AppendChangesRequest, Draft, FollowRequest, FollowResponse, FollowUsers, SendMessageRequest, TaggedDraft,
-        UserFollowed, draft::Target, follow_request::Command, follow_response::Event,
+        AppendChangesRequest, Draft, Entries, FollowRequest, FollowResponse, FollowUsers, SendMessageRequest,
+        TaggedDraft, UserFollowed, draft::Target, follow_request::Command, follow_response::Event,
         message_service_client::MessageServiceClient,
     },
 };
 use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, Service, ServiceCredential, request_as};
 use messenger_telemetry::Shutdown;
+use prost::Message as _;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
 use tokio::{
@@ -329,19 +330,20 @@ impl Listener {
         loop {
             match self.event().await {
                 Event::UserFollowed(followed) => return followed,
-                Event::Entries(entries) => self.keep(entries.entries, entries.position),
+                Event::Entries(entries) => self.keep(entries),
                 _ => {}
             }
         }
     }
 
-    fn keep(&mut self, entries: Vec<Entry>, position: i64) {
-        for entry in &entries {
+    fn keep(&mut self, Entries { entries, position }: Entries) {
+        for encoded in entries {
+            let entry = Entry::decode(encoded).expect("an entry");
             assert!(entry.position > self.position, "positions rise");
             self.position = entry.position;
+            self.early.push_back(entry);
         }
         assert!(position >= self.position);
-        self.early.extend(entries);
     }
 
     pub async fn entry(&mut self) -> Entry {
@@ -350,7 +352,7 @@ impl Listener {
                 return entry;
             }
             if let Event::Entries(entries) = self.event().await {
-                self.keep(entries.entries, entries.position);
+                self.keep(entries);
             }
         }
     }
@@ -368,7 +370,7 @@ impl Listener {
             match self.event().await {
                 Event::Entries(entries) => {
                     heard = entries.position;
-                    self.keep(entries.entries, entries.position);
+                    self.keep(entries);
                 }
                 Event::Heartbeat(heartbeat) => heard = heartbeat.position,
                 _ => {}

@@ -79,7 +79,7 @@ impl Heard {
     }
 
     fn apply(&mut self, entries: Vec<Entry>, last: i64) {
-        self.followers.apply(&Arc::new(EntryBatch(entries)), self.position, Position(last));
+        self.followers.apply(&entries.into_iter().collect(), self.position, Position(last));
         self.position = Position(last);
     }
 
@@ -98,7 +98,7 @@ impl Heard {
 
 fn positions(events: &[FeedEvent]) -> Vec<i64> {
     let entries = events.iter().filter_map(|event| match event {
-        FeedEvent::Entries(chosen) => Some(chosen.entries().map(|entry| entry.position.0).collect::<Vec<_>>()),
+        FeedEvent::Entries(chosen) => Some(chosen.entries.iter().map(|entry| entry.position.0).collect::<Vec<_>>()),
         _ => None,
     });
     entries.flatten().collect()
@@ -145,6 +145,30 @@ fn nobody_is_kept_who_is_gone() {
     heard.followers.heartbeat(Position(0));
     let Followers { followers, interest, users, additions, .. } = &heard.followers;
     assert!(followers.is_empty() && interest.is_empty() && users.is_empty() && additions.is_empty());
+}
+
+#[test]
+fn an_entry_is_encoded_once_and_kept_by_those_it_concerns() {
+    const OTHER: FollowerId = 2;
+    let (mut heard, other) = (Heard::new(0), Arc::new(Queue::default()));
+    heard.followers.open(OTHER, Arc::clone(&other), Position(0));
+    for follower in [FOLLOWER, OTHER] {
+        let ticket = heard.followers.begin(follower, &[user(1)]).expect("it is there");
+        heard.complete(ticket, 0, vec![(user(1), conversation(1))]);
+    }
+    let batch: EntryBatch = [entry(1, 1, Event::Sent), entry(2, 2, Event::Sent)].into_iter().collect();
+    let entries: Vec<_> = batch.0.iter().map(Arc::downgrade).collect();
+    heard.followers.apply(&batch, Position(0), Position(2));
+    drop(batch);
+    let encoded = [&heard.queue, &other].map(|queue| {
+        let events = std::iter::from_fn(|| queue.next().now_or_never()?).map(|event| event.expect("not ended"));
+        let chosen =
+            events.filter_map(|event| if let FeedEvent::Entries(chosen) = event { Some(chosen) } else { None });
+        chosen.flat_map(|chosen| chosen.entries).map(|entry| (entry.encoded(), entry)).collect::<Vec<_>>()
+    });
+    let [[(one, _)], [(same, _)]] = encoded.each_ref().map(Vec::as_slice) else { panic!("one entry for each") };
+    assert_eq!(one.as_ptr(), same.as_ptr());
+    assert!(entries[0].upgrade().is_some() && entries[1].upgrade().is_none(), "what concerns nobody is gone");
 }
 
 /// What happens, where the snapshot is read, when its answer arrives, and how the journal is cut into commits.
