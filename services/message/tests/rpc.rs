@@ -2,6 +2,8 @@
 
 #[path = "rpc/feed.rs"]
 mod feed;
+#[path = "rpc/panics.rs"]
+mod panics;
 #[path = "rpc/pipe.rs"]
 mod pipe;
 #[path = "rpc/processes.rs"]

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use messenger_bus::{BusReceiver, EventBus};
 use messenger_core::{Error, ErrorKind, Result};
+use messenger_db::run;
 use tokio::{
     sync::mpsc,
-    task::{JoinError, JoinHandle, JoinSet},
+    task::{JoinHandle, JoinSet},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -80,7 +81,11 @@ impl Sequencer {
                 None => return Err(Error::internal("the bus has ended")),
             },
             Some(command) = self.commands.recv(), if may_snapshot => self.command(command),
-            Some(snapshot) = self.snapshots.join_next() => self.snapshot(snapshot),
+            Some(snapshot) = self.snapshots.join_next() => {
+                // Nothing is left in it that panics, and nobody ends it.
+                let (ticket, followed) = snapshot.map_err(Error::internal)?;
+                self.order.snapshot(ticket, followed, Instant::now());
+            }
             page = finished(&mut self.page) => self.order.page(page, Instant::now()),
             head = finished(&mut self.head) => return self.order.head(head, Instant::now()),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.read_journal(),
@@ -105,15 +110,9 @@ impl Sequencer {
     fn command(&mut self, command: Command) {
         if let Some(Snapshot { ticket, users }) = self.order.command(command) {
             let store = Arc::clone(&self.store);
-            let read = self.tracker.track_future(async move { (ticket, store.follow(&users).await) });
-            self.snapshots.spawn(read);
-        }
-    }
-
-    fn snapshot(&mut self, snapshot: Result<(Ticket, Result<Followed>), JoinError>) {
-        match snapshot {
-            Ok((ticket, followed)) => self.order.snapshot(ticket, followed, Instant::now()),
-            Err(error) => tracing::error!(%error, "reading memberships failed"),
+            // A read that panics is one that failed: whoever waits for the ticket hears of it.
+            let read = async move { (ticket, run(async move { store.follow(&users).await }).await) };
+            self.snapshots.spawn(self.tracker.track_future(read));
         }
     }
 }
