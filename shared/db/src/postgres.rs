@@ -39,16 +39,14 @@ pub fn postgres_options(url: &str, context: &'static str) -> Result<PgConnectOpt
 /// it. Waiting for a session is bounded by 2 s.
 ///
 /// # Errors
-/// UNAVAILABLE with a line for the operator when the server cannot be reached; VALIDATION_FAILED when the schema is
-/// newer than `migrations`.
+/// As [`migrate_postgres`].
 pub async fn open_postgres(
     url: &str,
     context: &'static str,
     migrations: &[Migration],
     connections_max: u32,
 ) -> Result<PgPool, Error> {
-    let options = postgres_options(url, context)?;
-    migrate(&options, context, migrations).await?;
+    let options = migrate_postgres(url, context, migrations).await?;
     Ok(PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -77,18 +75,29 @@ async fn is_outside_transaction(session: &mut PgConnection) -> Result<bool, sqlx
     Ok(is_outside)
 }
 
-/// On a session of its own, without time-outs: migrations may take long, and others wait for the lock meanwhile.
-async fn migrate(options: &PgConnectOptions, context: &'static str, migrations: &[Migration]) -> Result<(), Error> {
-    let options = options.clone().options([
+/// Migrates the schema of `context` (made if it is missing); gives the [`postgres_options`] to connect to it with. On a
+/// session of its own, without time-outs: migrations may take long, and others wait for the lock meanwhile.
+///
+/// # Errors
+/// UNAVAILABLE with a line for the operator when the server cannot be reached; VALIDATION_FAILED when the schema is
+/// newer than `migrations`.
+pub async fn migrate_postgres(
+    url: &str,
+    context: &'static str,
+    migrations: &[Migration],
+) -> Result<PgConnectOptions, Error> {
+    let options = postgres_options(url, context)?;
+    let patient = options.clone().options([
         ("statement_timeout", "0"),
         ("lock_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"),
     ]);
-    let mut session = connect(&options).await?;
+    let mut session = connect(&patient).await?;
     let result = migrate_on(&mut session, context, migrations).await;
     // Gives the lock back also after an error, which matters more than trouble with closing.
     let closed = session.close().await.map_err(crate::error);
-    result.and(closed)
+    result.and(closed)?;
+    Ok(options)
 }
 
 async fn migrate_on(session: &mut PgConnection, context: &str, migrations: &[Migration]) -> Result<(), Error> {

@@ -9,8 +9,7 @@ mod state;
 use async_trait::async_trait;
 use messenger_bus::BusKey;
 use messenger_core::{ConversationId, Id, MessageId, Position, Result, Timestamp, UserId, page::PageSize};
-use messenger_db::{Migration, open_postgres, postgres_options};
-use sqlx::PgPool;
+use messenger_db::{Migration, Sessions, migrate_postgres};
 use tracing::instrument;
 use uuid::Uuid;
 
@@ -46,24 +45,21 @@ const KEYED_PLANS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
-/// The store on PostgreSQL: a pool to read, one connection of its own to append.
+/// The store on PostgreSQL: sessions to read, one more to append.
 #[derive(Debug)]
 pub struct PostgresStore {
-    pool: PgPool,
+    sessions: Sessions,
     writer: Writer,
 }
 
 impl PostgresStore {
-    /// Migrates the schema `message` and opens a pool of at most `connections_max` connections, beside the writer's.
+    /// Migrates the schema `message`. Reads with at most `sessions_max` sessions, beside the writer's.
     ///
     /// # Errors
-    /// As [`open_postgres`].
-    pub async fn open(url: &str, connections_max: u32) -> Result<Self> {
-        let pool = open_postgres(url, CONTEXT, MIGRATIONS, connections_max).await?;
-        let options = postgres_options(url, CONTEXT)?.options(KEYED_PLANS);
-        // The pool is lazy: no connection was made without these yet.
-        pool.set_connect_options(options.clone());
-        Ok(Self { pool, writer: Writer::new(options) })
+    /// As [`migrate_postgres`].
+    pub async fn open(url: &str, sessions_max: u32) -> Result<Self> {
+        let options = migrate_postgres(url, CONTEXT, MIGRATIONS).await?.options(KEYED_PLANS);
+        Ok(Self { sessions: Sessions::new(options.clone(), sessions_max), writer: Writer::new(options) })
     }
 }
 
@@ -71,17 +67,17 @@ impl PostgresStore {
 impl Store for PostgresStore {
     #[instrument(level = "debug", skip_all)]
     async fn journal(&self) -> Result<JournalHead> {
-        feed::journal(&self.pool).await
+        feed::journal(&self.sessions).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn bus_key(&self) -> Result<BusKey> {
-        feed::bus_key(&self.pool).await
+        feed::bus_key(&self.sessions).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn renew_identity(&self) -> Result<()> {
-        feed::renew_identity(&self.pool).await
+        feed::renew_identity(&self.sessions).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -91,22 +87,22 @@ impl Store for PostgresStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage> {
-        feed::read_journal(&self.pool, after, limit).await
+        feed::read_journal(&self.sessions, after, limit).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn follow(&self, users: &[UserId]) -> Result<Followed> {
-        feed::follow(&self.pool, users).await
+        feed::follow(&self.sessions, users).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>> {
-        state::find_p2p(&self.pool, pairs).await
+        state::find_p2p(&self.sessions, pairs).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn missed(&self, user: UserId, after: Position) -> Result<Missed> {
-        feed::missed(&self.pool, user, after).await
+        feed::missed(&self.sessions, user, after).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -117,12 +113,12 @@ impl Store for PostgresStore {
         excluded: &[ConversationId],
         limit: u32,
     ) -> Result<ReplayPage> {
-        feed::replay(&self.pool, user, after, excluded, limit).await
+        feed::replay(&self.sessions, user, after, excluded, limit).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn message(&self, user: UserId, conversation: ConversationId, message: MessageId) -> Result<Option<Message>> {
-        history::message(&self.pool, user, conversation, message).await
+        history::message(&self.sessions, user, conversation, message).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -133,7 +129,7 @@ impl Store for PostgresStore {
         from: HistoryFrom,
         rows: PageSize,
     ) -> Result<HistoryPage> {
-        history::history(&self.pool, user, conversation, from, rows).await
+        history::history(&self.sessions, user, conversation, from, rows).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -143,12 +139,12 @@ impl Store for PostgresStore {
         after: Option<(Timestamp, ConversationId)>,
         rows: PageSize,
     ) -> Result<Vec<ConversationState>> {
-        state::conversations(&self.pool, user, after, rows).await
+        state::conversations(&self.sessions, user, after, rows).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn states(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<ConversationState>> {
-        state::states(&self.pool, user, conversations).await
+        state::states(&self.sessions, user, conversations).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -158,7 +154,7 @@ impl Store for PostgresStore {
         conversation: ConversationId,
         users: &[UserId],
     ) -> Result<Vec<ReadPosition>> {
-        state::read_positions(&self.pool, user, conversation, users).await
+        state::read_positions(&self.sessions, user, conversation, users).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -169,7 +165,7 @@ impl Store for PostgresStore {
         up_to: ReadUpTo,
         now: Timestamp,
     ) -> Result<ReadState> {
-        state::mark_read(&self.pool, user, conversation, up_to, now).await
+        state::mark_read(&self.sessions, user, conversation, up_to, now).await
     }
 }
 

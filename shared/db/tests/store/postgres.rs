@@ -6,8 +6,9 @@ use std::{
     task::Poll,
 };
 
+use futures_util::future::join_all;
 use messenger_core::ErrorKind;
-use messenger_db::{error, open_postgres, violates};
+use messenger_db::{Sessions, error, migrate_postgres, open_postgres, violates};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
@@ -201,6 +202,57 @@ async fn a_session_left_inside_a_transaction_is_not_used_again() {
         let stored: i64 =
             sqlx::query_scalar("SELECT count(*) FROM auth.account").fetch_one(&mut other).await.expect("counted");
         assert_eq!(stored, 1);
+    })
+    .await;
+}
+
+/// The session a statement ran on, and what was asked for.
+async fn answered(sessions: &Sessions, number: i64) -> Result<(i32, i64), messenger_core::Error> {
+    sessions.fetch_one(sqlx::query_as("SELECT pg_backend_pid(), $1").bind(number)).await
+}
+
+#[tokio::test]
+async fn only_a_session_whose_statement_succeeded_is_kept() {
+    with_database(|url| async move {
+        let options = migrate_postgres(&url, "auth", &[FIRST]).await.expect("migrated");
+        let sessions = Sessions::new(options, 1);
+        let (first, _) = answered(&sessions, 1).await.expect("answers");
+        assert_eq!(answered(&sessions, 2).await.expect("answers"), (first, 2));
+        sessions.execute(sqlx::query(INSERT).bind(1_i64).bind("a").bind("a")).await.expect("stored");
+        let taken = sessions.execute(sqlx::query(INSERT).bind(2_i64).bind("a").bind("a")).await.expect_err("taken");
+        assert_eq!(taken.kind(), ErrorKind::Internal);
+
+        let mut closed = first;
+        for round in 0..40 {
+            let (session, number) = answered(&sessions, round).await.expect("answers");
+            assert_eq!(number, round, "its own answer");
+            assert_ne!(session, closed, "used again");
+            closed = session;
+            cancel_after(answered(&sessions, -1), 1).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_are_bounded_and_come_back() {
+    with_database(|url| async move {
+        let options = migrate_postgres(&url, "auth", &[FIRST]).await.expect("migrated");
+        let sessions = Sessions::new(options, 2);
+        let answers = join_all((0..50).map(|number| answered(&sessions, number))).await;
+        let mut used: Vec<_> = answers.into_iter().map(|answer| answer.expect("answers").0).collect();
+        used.sort_unstable();
+        used.dedup();
+        assert!(used.len() <= 2, "{used:?}");
+
+        let mut holder = PgConnection::connect(&url).await.expect("another session");
+        holder.execute("BEGIN; LOCK TABLE auth.account IN ACCESS EXCLUSIVE MODE").await.expect("locked");
+        let count = || sessions.fetch_one::<(i64,)>(sqlx::query_as("SELECT count(*) FROM account"));
+        for refused in join_all((0..5).map(|_| count())).await {
+            assert_eq!(refused.expect_err("held").kind(), ErrorKind::Unavailable);
+        }
+        holder.execute("ROLLBACK").await.expect("released");
+        assert_eq!(count().await.expect("answers"), (0,));
     })
     .await;
 }

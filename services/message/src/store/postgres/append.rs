@@ -1,4 +1,4 @@
-//! The writer: one connection outside the pool, one transaction a batch, five round trips.
+//! The writer: one connection of its own, one transaction a batch, five round trips.
 
 use std::{
     sync::{Mutex, PoisonError},

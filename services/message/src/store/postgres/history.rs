@@ -1,8 +1,7 @@
 //! Messages of one conversation, for one of its participants.
 
 use messenger_core::{ConversationId, MessageId, Result, UserId, page::PageSize};
-use messenger_db::error;
-use sqlx::PgPool;
+use messenger_db::Sessions;
 
 use crate::{
     model::{HistoryFrom, HistoryPage, Message},
@@ -15,13 +14,13 @@ FROM membership p JOIN message m ON m.conversation_id = p.conversation_id
 WHERE p.conversation_id = $1 AND p.user_id = $2 AND m.id = $3";
 
 pub(super) async fn message(
-    pool: &PgPool,
+    sessions: &Sessions,
     user: UserId,
     conversation: ConversationId,
     message: MessageId,
 ) -> Result<Option<Message>> {
     let query = sqlx::query_as(MESSAGE).bind(conversation.uuid()).bind(user.uuid()).bind(message.uuid());
-    let row: Option<MessageRow> = query.fetch_optional(pool).await.map_err(error)?;
+    let row: Option<MessageRow> = sessions.fetch_optional(query).await?;
     Ok(row.and_then(|row| row.message(conversation.uuid())))
 }
 
@@ -73,13 +72,13 @@ LEFT JOIN LATERAL (
 ) m ON true WHERE p.conversation_id = $1 AND p.user_id = $2 ORDER BY m.seq DESC";
 
 pub(super) async fn history(
-    pool: &PgPool,
+    sessions: &Sessions,
     user: UserId,
     conversation: ConversationId,
     from: HistoryFrom,
     rows: PageSize,
 ) -> Result<HistoryPage> {
-    let stretch = |sql, rows| stretch(pool, sql, (conversation, user), from, rows);
+    let stretch = |sql, rows| stretch(sessions, sql, (conversation, user), from, rows);
     let rows = rows.rows();
     match from {
         HistoryFrom::Newest => stretch(HISTORY_NEWEST, rows).await,
@@ -95,7 +94,7 @@ pub(super) async fn history(
 }
 
 async fn stretch(
-    pool: &PgPool,
+    sessions: &Sessions,
     sql: &'static str,
     (conversation, user): (ConversationId, UserId),
     from: HistoryFrom,
@@ -107,6 +106,6 @@ async fn stretch(
         HistoryFrom::Before(id) | HistoryFrom::After(id) | HistoryFrom::Around(id) => query.bind(id.uuid()),
         HistoryFrom::At(time) => query.bind(time.as_micros()),
     };
-    let found: Vec<HistoryRow> = query.fetch_all(pool).await.map_err(error)?;
+    let found: Vec<HistoryRow> = sessions.fetch_all(query).await?;
     history_page(found, conversation, rows)
 }
