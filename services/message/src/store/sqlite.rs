@@ -1,8 +1,9 @@
-//! The store on SQLite: one writer connection, some readers. Lists go in as JSON, ids in it as hex.
+//! The store on SQLite: one writer connection, some readers. Lists go in as JSON, ids in it as hex; drafts as values.
 
 mod append;
 mod feed;
 mod history;
+mod listed;
 mod state;
 
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! The writer: BEGIN IMMEDIATE on the one writer connection is the lock; one transaction a batch, a constant number of
-//! statements with rows as JSON, and the messages themselves.
+//! statements. Drafts go in as lists of values, changes, which are few, as JSON.
 
 use std::sync::LazyLock;
 
@@ -9,6 +9,7 @@ use messenger_db::run;
 use serde_json::{Value, json};
 use sqlx::{SqlitePool, SqliteTransaction};
 
+use super::listed::Listed;
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
     sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Refusal, Sent},
@@ -101,40 +102,54 @@ ON CONFLICT (conversation_id, user_id) DO UPDATE SET
     read_seq = max(membership.read_seq, excluded.read_seq)";
 
 /// The message stored before is found by the sender's own key, else by message id where one is given; so is a refusal.
-const DRAFT_FACTS: &str = "
-SELECT h.type, h.is_restricted, h.last_seq, p.role, coalesce(k.id, i.id), r.reason, a.conversation_id
-FROM json_each($1) d
-LEFT JOIN head h ON h.conversation_id = unhex(d.value ->> 0)
-LEFT JOIN membership p ON p.conversation_id = unhex(d.value ->> 0) AND p.user_id = unhex(d.value ->> 1)
-LEFT JOIN message k ON k.sender_id = unhex(d.value ->> 1) AND k.client_message_id = d.value ->> 2
-LEFT JOIN message i ON i.id = unhex(d.value ->> 3)
-LEFT JOIN refusal r ON r.message_id = unhex(d.value ->> 3)
-LEFT JOIN message a ON a.id = unhex(d.value ->> 4)
-ORDER BY d.key";
+static DRAFT_FACTS: LazyLock<Listed> = LazyLock::new(|| {
+    Listed::new(
+        "WITH d (n, conversation_id, sender_id, client_message_id, message_id, reply_to_id) AS (VALUES ",
+        "(?, ?, ?, ?, ?, ?)",
+        ") SELECT h.type, h.is_restricted, h.last_seq, p.role, coalesce(k.id, i.id), r.reason, a.conversation_id
+        FROM d
+        LEFT JOIN head h ON h.conversation_id = d.conversation_id
+        LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.sender_id
+        LEFT JOIN message k ON k.sender_id = d.sender_id AND k.client_message_id = d.client_message_id
+        LEFT JOIN message i ON i.id = d.message_id
+        LEFT JOIN refusal r ON r.message_id = d.message_id
+        LEFT JOIN message a ON a.id = d.reply_to_id
+        ORDER BY d.n",
+    )
+});
 
 const STORED: &str = "
 SELECT conversation_id, digest, id, seq, sender_id, content, created_at, client_message_id, reply_to_id, metadata
 FROM message WHERE id IN (SELECT unhex(value) FROM json_each($1))";
 
-/// Its parameters have no numbers, so that those of a repeated statement go on from one to the next.
-const INSERT_MESSAGE: &str = "
-INSERT INTO message (position, conversation_id, seq, id, sender_id, created_at, origin, reply_to_id, digest,
-                     client_message_id, content, metadata)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);";
+/// OR FAIL leaves the rows before a refused one, so that SQLite need not be able to take them back, which costs it a copy
+/// of each page: whoever gets the error rolls back further than this statement.
+static INSERT_MESSAGES: LazyLock<Listed> = LazyLock::new(|| {
+    Listed::new(
+        "INSERT OR FAIL INTO message (position, conversation_id, seq, id, sender_id, created_at, origin, reply_to_id,
+                                      digest, client_message_id, content, metadata) VALUES ",
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "",
+    )
+});
 
-/// The same 1, 2, 4, … times: one call of the driver's thread for many rows, as few calls as the rows need. From JSON they
-/// cost SQLite more than twice as much. Of more than 50 results the driver would wait for us in between.
-static INSERT_MESSAGES: LazyLock<[String; 6]> =
-    LazyLock::new(|| std::array::from_fn(|power| INSERT_MESSAGE.repeat(1 << power)));
+static MOVE_HEADS: LazyLock<Listed> = LazyLock::new(|| {
+    Listed::new(
+        "WITH u (conversation_id, seq, position, at) AS (VALUES ",
+        "(?, ?, ?, ?)",
+        ") UPDATE head SET last_seq = u.seq, last_position = u.position, last_activity_at = u.at
+        FROM u WHERE head.conversation_id = u.conversation_id",
+    )
+});
 
-const MOVE_HEADS: &str = "
-UPDATE head SET last_seq = u.value ->> 1, last_position = u.value ->> 2, last_activity_at = $2
-FROM json_each($1) u WHERE head.conversation_id = unhex(u.value ->> 0)";
-
-const MOVE_READS: &str = "
-UPDATE membership SET read_seq = u.value ->> 2, read_at = $2
-FROM json_each($1) u
-WHERE membership.conversation_id = unhex(u.value ->> 0) AND membership.user_id = unhex(u.value ->> 1)";
+static MOVE_READS: LazyLock<Listed> = LazyLock::new(|| {
+    Listed::new(
+        "WITH u (conversation_id, user_id, seq, at) AS (VALUES ",
+        "(?, ?, ?, ?)",
+        ") UPDATE membership SET read_seq = u.seq, read_at = u.at
+        FROM u WHERE membership.conversation_id = u.conversation_id AND membership.user_id = u.user_id",
+    )
+});
 
 const INSERT_REFUSALS: &str = "
 INSERT INTO refusal (message_id, reason, refused_at)
@@ -199,12 +214,17 @@ impl JournalTx for SqliteTransaction<'_> {
     }
 
     async fn draft_facts(&mut self, drafts: &[ResolvedDraft], by_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
-        let rows = list(drafts, |draft| {
-            let looked_up = (by_id || draft.resent).then(|| hex(draft.message_id));
-            let key = draft.client_message_id.as_ref().map(|id| id.as_str());
-            json!([hex(draft.conversation_id), hex(draft.sender_id), key, looked_up, draft.reply_to_id.map(hex)])
-        });
-        let rows: Vec<DraftColumns> = sqlx::query_as(DRAFT_FACTS).bind(rows).fetch_all(&mut **self).await?;
+        let mut rows = Vec::with_capacity(drafts.len());
+        for (sql, some) in DRAFT_FACTS.calls(drafts) {
+            let mut query = sqlx::query_as::<_, DraftColumns>(sql);
+            for (draft, n) in some.iter().zip(0_i64..) {
+                let looked_up = (by_id || draft.resent).then(|| draft.message_id.uuid());
+                query = query.bind(n).bind(draft.conversation_id.uuid()).bind(draft.sender_id.uuid());
+                query = query.bind(draft.client_message_id.as_ref().map(|id| id.as_str()));
+                query = query.bind(looked_up).bind(draft.reply_to_id.map(|id| id.uuid()));
+            }
+            rows.extend(query.fetch_all(&mut **self).await?);
+        }
         let ids = stored_ids(&rows);
         let stored: Vec<StoredRow> = match ids.is_empty() {
             true => Vec::new(),
@@ -218,10 +238,21 @@ impl JournalTx for SqliteTransaction<'_> {
 
     async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error> {
         insert_messages(self, &drafts.sent, now).await?;
-        let heads = list(&drafts.heads, |(id, (seq, position))| json!([hex(*id), seq, position.0]));
-        let reads = list(&drafts.reads, |((id, user), seq)| json!([hex(*id), hex(*user), seq]));
-        for (sql, rows) in [(MOVE_HEADS, heads), (MOVE_READS, reads)] {
-            sqlx::query(sql).bind(rows).bind(now.as_micros()).execute(&mut **self).await?;
+        let heads: Vec<_> = drafts.heads.iter().collect();
+        for (sql, some) in MOVE_HEADS.calls(&heads) {
+            let mut query = sqlx::query(sql);
+            for (id, (seq, position)) in some {
+                query = query.bind(id.uuid()).bind(seq).bind(position.0).bind(now.as_micros());
+            }
+            query.execute(&mut **self).await?;
+        }
+        let reads: Vec<_> = drafts.reads.iter().collect();
+        for (sql, some) in MOVE_READS.calls(&reads) {
+            let mut query = sqlx::query(sql);
+            for ((id, user), seq) in some {
+                query = query.bind(id.uuid()).bind(user.uuid()).bind(seq).bind(now.as_micros());
+            }
+            query.execute(&mut **self).await?;
         }
         Ok(())
     }
@@ -241,11 +272,9 @@ impl JournalTx for SqliteTransaction<'_> {
     }
 }
 
-async fn insert_messages(tx: &mut SqliteTransaction<'_>, mut sent: &[Sent], now: Timestamp) -> Result<(), sqlx::Error> {
-    while let Some(power) = sent.len().checked_ilog2() {
-        let power = INSERT_MESSAGES.len().min(power as usize + 1) - 1;
-        let (some, rest) = sent.split_at(1 << power);
-        let mut query = sqlx::query(INSERT_MESSAGES[power].as_str());
+async fn insert_messages(tx: &mut SqliteTransaction<'_>, sent: &[Sent], now: Timestamp) -> Result<(), sqlx::Error> {
+    for (sql, some) in INSERT_MESSAGES.calls(sent) {
+        let mut query = sqlx::query(sql);
         for Sent { position, message, origin, digest, .. } in some {
             query = query.bind(position.0).bind(message.conversation_id.uuid()).bind(message.seq);
             query = query.bind(message.id.uuid()).bind(message.sender_id.uuid()).bind(now.as_micros()).bind(origin);
@@ -254,7 +283,6 @@ async fn insert_messages(tx: &mut SqliteTransaction<'_>, mut sent: &[Sent], now:
             query = query.bind(message.content.as_str()).bind(message.metadata.as_ref().map(|json| json.as_str()));
         }
         query.execute(&mut **tx).await?;
-        sent = rest;
     }
     Ok(())
 }
