@@ -8,7 +8,10 @@ use messenger_core::Error;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::claims::invalid;
+use crate::{
+    claims::invalid,
+    signatures::{Signatures, TokenDigest},
+};
 
 pub(crate) const PUBLIC_KEY_BYTES: usize = 32;
 /// RFC 7518, 3.3: 2,048 bits at least. Beyond 8,192 a signature costs more than a handshake may.
@@ -17,10 +20,10 @@ const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
 const KEYS_MAX: usize = 64;
 
 /// A public key with the one algorithm it verifies.
-#[derive(Clone)]
 pub(crate) struct Key {
     key: DecodingKey,
     validation: Validation,
+    signatures: Signatures,
 }
 
 impl Key {
@@ -30,7 +33,7 @@ impl Key {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        Self { key, validation }
+        Self { key, validation, signatures: Signatures::default() }
     }
 
     /// The claims of a token whose header names this key, when the signature holds.
@@ -38,9 +41,19 @@ impl Key {
         if !self.validation.algorithms.contains(&header.alg) {
             return Err(invalid());
         }
-        let verified = jsonwebtoken::decode::<T>(token, &self.key, &self.validation);
-        verified.map(|token| token.claims).map_err(|_| invalid())
+        let digest = TokenDigest::of(token);
+        if self.signatures.held(digest) {
+            return claims(token).ok_or_else(invalid);
+        }
+        let verified = jsonwebtoken::decode::<T>(token, &self.key, &self.validation).map_err(|_| invalid())?;
+        self.signatures.add(digest);
+        Ok(verified.claims)
     }
+}
+
+/// What a token claims, its signature not looked at.
+fn claims<T: DeserializeOwned>(token: &str) -> Option<T> {
+    serde_json::from_slice(&bytes(token.split('.').nth(1))?).ok()
 }
 
 impl std::fmt::Debug for Key {
@@ -142,4 +155,39 @@ pub(crate) fn jwk(kid: &str, public_key: &[u8]) -> Value {
 #[must_use]
 pub fn jwks(keys: &[Value]) -> String {
     json!({ "keys": keys }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use messenger_core::{SessionId, Timestamp, UserId};
+
+    use super::*;
+    use crate::{AccessClaims, Identity, Signer, TokenRules};
+
+    #[test]
+    fn a_signature_that_held_is_no_other_tokens() {
+        let signer = Signer::from_pkcs8("k", &Signer::generate().expect("random")).expect("a key");
+        let keys = parse(&jwks(&[signer.jwk()]), Accepts::OwnOnly).expect("one key");
+        let now = Timestamp::from_millis(1_000);
+        let (user_id, session_id) = (UserId::new(now), SessionId::new(now));
+        let identity = Identity { user_id, session_id, issued_at: now, expires_at: now };
+        let signed = AccessClaims::new(&TokenRules::default(), identity, "a".to_owned());
+        let token = signer.sign(&signed);
+        let verify = |token: &str| {
+            let header = jsonwebtoken::decode_header(token).expect("a header");
+            keys["k"].verify::<AccessClaims>(token, &header)
+        };
+        for _ in 0..2 {
+            assert_eq!(verify(&token).expect("signed"), signed);
+        }
+        // The same claims under another signature, and other claims under this one.
+        let other = signer.sign(&AccessClaims { jti: "b".to_owned(), ..signed });
+        let halves = |token: &str| token.rsplit_once('.').map(|(claims, sign)| (claims.to_owned(), sign.to_owned()));
+        let ((claims, sign), (other_claims, other_sign)) =
+            halves(&token).zip(halves(&other)).expect("three parts each");
+        for forged in [format!("{claims}.{other_sign}"), format!("{other_claims}.{sign}")] {
+            assert!(verify(&forged).is_err(), "{forged}");
+        }
+        verify(&other).expect("signed, too");
+    }
 }

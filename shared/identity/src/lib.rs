@@ -8,6 +8,7 @@ mod claims;
 mod foreign;
 mod keys;
 mod revocation;
+mod signatures;
 mod signer;
 mod verifier;
 
