@@ -92,7 +92,7 @@ impl fmt::Display for Config {
         write!(f, "{}", self.store)?;
         write!(f, "{}", self.serve)?;
         write!(f, "{}", self.tokens)?;
-        writeln!(f, "log = {}", self.process.log)
+        write!(f, "{}", self.process)
     }
 }
 

@@ -62,7 +62,7 @@ impl fmt::Display for Config {
         write!(f, "{}", self.serve)?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
-        writeln!(f, "log = {}", self.process.log)
+        write!(f, "{}", self.process)
     }
 }
 

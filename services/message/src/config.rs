@@ -108,7 +108,7 @@ impl fmt::Display for Config {
         write!(f, "{}{}", self.serve, self.sends)?;
         writeln!(f, "token-issuer = {}", self.token_issuer)?;
         writeln!(f, "token-audience = {}", self.token_audience)?;
-        writeln!(f, "log = {}", self.process.log)
+        write!(f, "{}", self.process)
     }
 }
 

@@ -70,6 +70,11 @@ impl Settings for CommandLine {
     fn process(&self) -> &ProcessArgs {
         &self.config().process
     }
+
+    /// The process is everything.
+    fn threads(cores: usize) -> usize {
+        cores
+    }
 }
 
 /// The settings in force, secrets hidden.
@@ -158,7 +163,7 @@ impl fmt::Display for Config {
         let acting: Vec<&str> = self.acting_services.iter().map(Name::as_str).collect();
         writeln!(f, "acting-services = {}", acting.join(","))?;
         write!(f, "{}{}", self.grpc, self.tokens)?;
-        writeln!(f, "log = {}", self.process.log)
+        write!(f, "{}", self.process)
     }
 }
 

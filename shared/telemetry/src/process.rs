@@ -1,10 +1,20 @@
 //! The frame of every binary: settings, logs, a runtime, and the code it ends with.
 
-use std::{env, error::Error as _, ffi::OsString, fmt::Display, iter, process::ExitCode, time::Duration};
+use std::{
+    env,
+    error::Error as _,
+    ffi::OsString,
+    fmt::{self, Display},
+    iter,
+    num::NonZeroUsize,
+    process::ExitCode,
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use clap::Command;
 use messenger_core::{Error, ErrorKind};
-use tokio::runtime;
+use tokio::runtime::Builder;
 
 use crate::{TelemetryConfig, init};
 
@@ -24,15 +34,34 @@ pub struct ProcessArgs {
     /// What is logged: a level, or levels by target (`info,messenger_message=debug`).
     #[arg(long, env = "MESSENGER_LOG", default_value = crate::LOG_FILTER_DEFAULT)]
     pub log: String,
+    /// Threads that serve connections and calls; without a number one for each core in `messenger`, one for every two
+    /// cores in a service of its own.
+    #[arg(long, env = "MESSENGER_THREADS")]
+    pub threads: Option<NonZeroUsize>,
     /// Show the settings in force, secrets hidden, and exit.
     #[arg(long)]
     pub print_config: bool,
+}
+
+/// The settings in force.
+impl Display for ProcessArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "log = {}", self.log)?;
+        let threads = self.threads.map_or("(not set)".to_owned(), |threads| threads.to_string());
+        writeln!(f, "threads = {threads}")
+    }
 }
 
 /// The settings of a binary. Shown, they are one `flag = value` a line, secrets hidden.
 pub trait Settings: clap::Parser + Display {
     /// Those every binary has.
     fn process(&self) -> &ProcessArgs;
+
+    /// Threads on a machine of so many cores, unless told otherwise: half as many, for a service is not alone there, and
+    /// threads that hand work to each other cost more than they bring.
+    fn threads(cores: usize) -> usize {
+        (cores / 2).max(1)
+    }
 }
 
 /// A binary's `main`: reads the settings, begins to log as `name`, and runs. What keeps it from that is one line on
@@ -62,7 +91,11 @@ where
         print!("{settings}");
         return Ok(());
     }
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::internal)?;
+    let by_cores = || S::threads(available_parallelism().map_or(1, NonZeroUsize::get));
+    let threads = settings.process().threads.map_or_else(by_cores, NonZeroUsize::get);
+    // One thread has nobody to hand work to.
+    let mut runtime = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    let runtime = runtime.worker_threads(threads).enable_all().build().map_err(Error::internal)?;
     let result = runtime.block_on(async {
         let log_filter = settings.process().log.clone();
         let _telemetry = init(TelemetryConfig { service_name: name, log_filter })?;
@@ -142,7 +175,7 @@ mod tests {
     }
 
     impl Display for Example {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "{:?}", self.database_url)
         }
     }
