@@ -57,6 +57,8 @@ pub struct ConversationObject<'a> {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     participant_count: i64,
+    /// Counts the changes of it and its participants, from 1.
+    version: i64,
 }
 
 impl<'a> From<&'a event::Conversation> for ConversationObject<'a> {
@@ -68,6 +70,7 @@ impl<'a> From<&'a event::Conversation> for ConversationObject<'a> {
             is_restricted: conversation.is_restricted,
             created_at: time(conversation.created_at.as_ref()),
             participant_count: conversation.participant_count,
+            version: conversation.version,
         }
     }
 }

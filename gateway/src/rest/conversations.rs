@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    extract::{Caller, Json, Page, Path, Query, idempotency_key},
+    extract::{Caller, Expected, Json, Page, Path, Query, idempotency_key},
     json, next_cursor,
     problem::{Answer, Problem, ProblemBody},
     users,
@@ -199,18 +199,21 @@ async fn get(State(gateway): State<Arc<Gateway>>, caller: Caller, Path(id): Path
 }
 
 /// Changes a group; what is left out stays. For its ADMINs.
-#[utoipa::path(patch, path = "/{id}", tag = "conversations", responses(
+#[utoipa::path(patch, path = "/{id}", tag = "conversations", params(Expected), responses(
     (status = 200, body = OwnConversation),
     (status = 403, description = "Not an ADMIN", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "VERSION_CONFLICT", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 async fn update(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
+    Query(expected): Query<Expected>,
     Json(ConversationChange { name, is_restricted }): Json<ConversationChange>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?.to_string();
-    let request = proto::UpdateConversationRequest { conversation_id, name, is_restricted };
+    let expected_version = expected.version()?;
+    let request = proto::UpdateConversationRequest { conversation_id, name, is_restricted, expected_version };
     let request = request_as(caller.user_id(), request);
     let answer = gateway.services.conversation.clone().update_conversation(request).await?.into_inner();
     own(&gateway, &caller, StatusCode::OK, answer.conversation).await

@@ -118,6 +118,23 @@ impl Page {
     }
 }
 
+/// What a conversation has to be like for a change of it to be made.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct Expected {
+    /// `version` of the conversation the change is meant for: VERSION_CONFLICT when it has another one by then.
+    #[param(value_type = Option<i64>, minimum = 1)]
+    expected_version: Option<String>,
+}
+
+impl Expected {
+    pub(super) fn version(&self) -> Result<Option<i64>, Error> {
+        let invalid = |_| Error::invalid("expectedVersion", "must be a whole number");
+        self.expected_version.as_deref().map(|text| text.parse().map_err(invalid)).transpose()
+    }
+}
+
 /// A JSON object as body.
 pub(super) struct Json<T>(pub(super) T);
 

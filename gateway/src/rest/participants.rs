@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    extract::{Caller, Json, Page, Path, Query},
+    extract::{Caller, Expected, Json, Page, Path, Query},
     json, next_cursor,
     problem::{Answer, Problem, ProblemBody},
     users,
@@ -84,19 +84,21 @@ async fn list(
 }
 
 /// Adds users; those who take part already are left as they are. For ADMINs.
-#[utoipa::path(post, path = "/{id}/participants", tag = "participants", responses(
+#[utoipa::path(post, path = "/{id}/participants", tag = "participants", params(Expected), responses(
     (status = 200, body = Participants),
     (status = 403, description = "Not an ADMIN", body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "GROUP_FULL", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "GROUP_FULL, VERSION_CONFLICT", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 async fn add(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
+    Query(expected): Query<Expected>,
     Json(NewParticipants { user_ids }): Json<NewParticipants>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
-    let request = proto::AddParticipantsRequest { conversation_id: conversation_id.to_string(), user_ids };
+    let (id, expected_version) = (conversation_id.to_string(), expected.version()?);
+    let request = proto::AddParticipantsRequest { conversation_id: id, user_ids, expected_version };
     let request = request_as(caller.user_id(), request);
     let answer = gateway.services.conversation.clone().add_participants(request).await?.into_inner();
     let beside = Beside::read(&gateway, caller.user_id(), conversation_id, &answer.participants).await?;
@@ -105,15 +107,16 @@ async fn add(
 }
 
 /// Gives a participant another role. For ADMINs.
-#[utoipa::path(patch, path = "/{id}/participants/{userId}", tag = "participants", responses(
+#[utoipa::path(patch, path = "/{id}/participants/{userId}", tag = "participants", params(Expected), responses(
     (status = 200, body = NamedParticipant),
     (status = 403, description = "Not an ADMIN", body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "LAST_ADMIN", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "LAST_ADMIN, VERSION_CONFLICT", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 async fn update(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path((id, user_id)): Path<(String, String)>,
+    Query(expected): Query<Expected>,
     Json(RoleChange { role }): Json<RoleChange>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
@@ -126,6 +129,7 @@ async fn update(
         conversation_id: conversation_id.to_string(),
         user_id: UserId::parse("userId", &user_id)?.to_string(),
         role: role.into(),
+        expected_version: expected.version()?,
     };
     let request = request_as(caller.user_id(), request);
     let answer = gateway.services.conversation.clone().update_participant(request).await?.into_inner();
@@ -136,35 +140,42 @@ async fn update(
 }
 
 /// Removes a participant. ADMINs remove anybody, everybody removes oneself.
-#[utoipa::path(delete, path = "/{id}/participants/{userId}", tag = "participants", responses(
+#[utoipa::path(delete, path = "/{id}/participants/{userId}", tag = "participants", params(Expected), responses(
     (status = 204),
     (status = 403, description = "Not an ADMIN", body = ProblemBody, content_type = "application/problem+json"),
-    (status = 409, description = "LAST_ADMIN", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "LAST_ADMIN, VERSION_CONFLICT", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 async fn remove(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path((id, user_id)): Path<(String, String)>,
+    Query(expected): Query<Expected>,
 ) -> Result<StatusCode, Problem> {
-    remove_user(&gateway, &caller, &id, UserId::parse("userId", &user_id)?).await
+    remove_user(&gateway, &caller, (&id, &expected), UserId::parse("userId", &user_id)?).await
 }
 
 /// Leaves the group.
-#[utoipa::path(post, path = "/{id}/leave", tag = "participants", responses(
+#[utoipa::path(post, path = "/{id}/leave", tag = "participants", params(Expected), responses(
     (status = 204),
-    (status = 409, description = "LAST_ADMIN", body = ProblemBody, content_type = "application/problem+json"),
+    (status = 409, description = "LAST_ADMIN, VERSION_CONFLICT", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 async fn leave(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
     Path(id): Path<String>,
+    Query(expected): Query<Expected>,
 ) -> Result<StatusCode, Problem> {
-    remove_user(&gateway, &caller, &id, caller.user_id()).await
+    remove_user(&gateway, &caller, (&id, &expected), caller.user_id()).await
 }
 
-async fn remove_user(gateway: &Gateway, caller: &Caller, id: &str, user_id: UserId) -> Result<StatusCode, Problem> {
-    let conversation_id = ConversationId::parse("id", id)?.to_string();
-    let request = proto::RemoveParticipantRequest { conversation_id, user_id: user_id.to_string() };
+async fn remove_user(
+    gateway: &Gateway,
+    caller: &Caller,
+    (id, expected): (&str, &Expected),
+    user_id: UserId,
+) -> Result<StatusCode, Problem> {
+    let (conversation_id, user_id) = (ConversationId::parse("id", id)?.to_string(), user_id.to_string());
+    let request = proto::RemoveParticipantRequest { conversation_id, user_id, expected_version: expected.version()? };
     gateway.services.conversation.clone().remove_participant(request_as(caller.user_id(), request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }

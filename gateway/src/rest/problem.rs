@@ -67,7 +67,9 @@ const fn status(kind: ErrorKind) -> StatusCode {
         | Kind::UnknownEvent
         | Kind::MalformedFrame
         | Kind::CursorInvalid => StatusCode::BAD_REQUEST,
-        Kind::EmailTaken | Kind::IdempotencyKeyReused | Kind::LastAdmin | Kind::GroupFull => StatusCode::CONFLICT,
+        Kind::EmailTaken | Kind::IdempotencyKeyReused | Kind::LastAdmin | Kind::GroupFull | Kind::VersionConflict => {
+            StatusCode::CONFLICT
+        }
         Kind::ResyncRequired => StatusCode::GONE,
         Kind::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Kind::RateLimited => StatusCode::TOO_MANY_REQUESTS,

@@ -116,6 +116,32 @@ async fn admins_change_a_group_and_members_do_not() {
 }
 
 #[tokio::test]
+async fn changes_meant_for_another_version_are_refused() {
+    let messenger = Messenger::start().await;
+    let (ann, ben, eve) = three(&messenger).await;
+    let path = format!("conversations/{}", messenger.api.group(&ann, false, &[&ben]).await.expect("a group"));
+    assert_eq!(messenger.api.get(&ann, &path).await.expect("there")["version"], 1);
+    let renamed = messenger.api.patch(&ann, &format!("{path}?expectedVersion=1"), json!({ "name": "Two" })).await;
+    assert_eq!(renamed.expect("renamed")["version"], 2);
+    let one = |path: &str| format!("{path}?expectedVersion=1");
+    let of_ben = format!("{path}/participants/{}", ben.id);
+    for (method, path, by, body) in [
+        (Method::PATCH, one(&path), &ann, Some(json!({ "name": "Three" }))),
+        (Method::POST, one(&format!("{path}/participants")), &ann, Some(json!({ "userIds": [eve.id] }))),
+        (Method::PATCH, one(&of_ben), &ann, Some(json!({ "role": "ADMIN" }))),
+        (Method::DELETE, one(&of_ben), &ann, None),
+        (Method::POST, one(&format!("{path}/leave")), &ben, None),
+    ] {
+        let (status, problem) = refused(&messenger, method, &path, by, body).await;
+        assert_eq!((status, &problem["code"]), (409, &json!("VERSION_CONFLICT")), "{path}");
+    }
+    let (status, problem) =
+        refused(&messenger, Method::DELETE, &format!("{of_ben}?expectedVersion=x"), &ann, None).await;
+    assert_eq!((status, &problem["fields"][0]["field"]), (400, &json!("expectedVersion")));
+    messenger.api.delete(&ann, &format!("{of_ben}?expectedVersion=2")).await.expect("removed");
+}
+
+#[tokio::test]
 async fn what_was_read_is_known() {
     let messenger = Messenger::start().await;
     let (ann, ben, _) = three(&messenger).await;

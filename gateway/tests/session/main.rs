@@ -5,5 +5,5 @@ mod commands;
 mod delivery;
 mod faults;
 mod lifetime;
-mod link;
+mod statements;
 mod world;

@@ -19,15 +19,13 @@ use messenger_proto::{
 };
 use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, Service, ServiceCredential, request_as};
 use messenger_telemetry::{Shutdown, install_metrics};
+use messenger_testkit::{Link, database};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tonic::{Request, service::Routes};
 use uuid::Uuid;
 
-use crate::{
-    client::{Client, in_time},
-    link::Link,
-};
+use crate::client::{Client, in_time};
 
 /// A registered user, logged in.
 #[derive(Clone)]
@@ -44,7 +42,7 @@ pub struct World {
     pub link: Link,
     services: Services,
     tokens: TokenConfig,
-    _folder: TempDir,
+    _folder: Option<TempDir>,
 }
 
 impl World {
@@ -56,9 +54,24 @@ impl World {
     pub async fn start_with(arguments: &[&'static str], tokens: TokenConfig) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().to_owned());
+        Self::start_on(&location, arguments, tokens, Some(folder)).await
+    }
+
+    /// Without rate limits, on PostgreSQL.
+    pub async fn on_postgres() -> Self {
+        let location = Location::Postgres(database::create().await.expect("a database"));
+        Self::start_on(&location, &["--no-rate-limits"], TokenConfig::default(), None).await
+    }
+
+    async fn start_on(
+        location: &Location,
+        arguments: &[&'static str],
+        tokens: TokenConfig,
+        folder: Option<TempDir>,
+    ) -> Self {
         let credential = ServiceCredential::random(Service::Gateway).expect("randomness");
         let shutdown = Shutdown::new();
-        let (channel, routes) = start_services(&location, &tokens, &credential, &shutdown).await;
+        let (channel, routes) = start_services(location, &tokens, &credential, &shutdown).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let link = Link::to(listener.local_addr().expect("bound")).await;
         let health = HealthReporter::new(&[]).await;
@@ -103,13 +116,21 @@ impl World {
     }
 
     pub async fn add(&self, admin: &User, group: &str, user: &User) {
-        let request = AddParticipantsRequest { conversation_id: group.into(), user_ids: vec![user.id.clone()] };
+        let request = AddParticipantsRequest {
+            conversation_id: group.into(),
+            user_ids: vec![user.id.clone()],
+            expected_version: None,
+        };
         let request = request_as(admin.id.parse().expect("a UUID"), request);
         self.services.conversation.clone().add_participants(request).await.expect("added");
     }
 
     pub async fn remove(&self, admin: &User, group: &str, user: &User) {
-        let request = RemoveParticipantRequest { conversation_id: group.into(), user_id: user.id.clone() };
+        let request = RemoveParticipantRequest {
+            conversation_id: group.into(),
+            user_id: user.id.clone(),
+            expected_version: None,
+        };
         let request = request_as(admin.id.parse().expect("a UUID"), request);
         self.services.conversation.clone().remove_participant(request).await.expect("removed");
     }

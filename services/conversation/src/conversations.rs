@@ -10,7 +10,10 @@ use messenger_telemetry::Audit;
 
 use crate::{
     convert,
-    model::{Change, Conversation, ConversationView, FoundP2p, GroupRequest, GroupUpdate, NewGroup, Pair, Participant},
+    model::{
+        Change, Conversation, ConversationView, FoundP2p, GroupRequest, GroupUpdate, NewGroup, Pair, Participant,
+        Subject,
+    },
     outbox::Outbox,
     policy::{self, Action},
     store::{Store, Transaction},
@@ -152,22 +155,18 @@ impl Conversations {
     /// Changes name or restriction of a group.
     ///
     /// # Errors
-    /// NOT_FOUND, VALIDATION_FAILED (P2P), FORBIDDEN; GROUP_FULL when it has too many participants to be open.
-    pub async fn update(
-        &self,
-        caller: UserId,
-        conversation: ConversationId,
-        update: GroupUpdate,
-    ) -> Result<ConversationView> {
-        let record = Audit::of("conversation.updated").by(caller).conversation(conversation);
-        let updated = self.write_update(caller, conversation, update).await;
-        let conversation = record.outcome(self.settled(caller, conversation, updated).await)?;
+    /// NOT_FOUND, VALIDATION_FAILED (P2P), FORBIDDEN, VERSION_CONFLICT; GROUP_FULL when it has too many participants to
+    /// be open.
+    pub async fn update(&self, caller: UserId, subject: Subject, update: GroupUpdate) -> Result<ConversationView> {
+        let record = Audit::of("conversation.updated").by(caller).conversation(subject.id);
+        let updated = self.write_update(caller, subject, update).await;
+        let conversation = record.outcome(self.settled(caller, subject.id, updated).await)?;
         Ok(ConversationView { conversation, role: Role::Admin, peer: None })
     }
 
-    async fn write_update(&self, caller: UserId, id: ConversationId, update: GroupUpdate) -> Result<Conversation> {
+    async fn write_update(&self, caller: UserId, subject: Subject, update: GroupUpdate) -> Result<Conversation> {
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::Update, id, caller).await?;
+        let found = lock_for(&mut *tx, Action::Update, subject, caller).await?;
         let name = update.name.unwrap_or_else(|| found.name.clone());
         let is_restricted = update.is_restricted.unwrap_or(found.is_restricted);
         if name == found.name && is_restricted == found.is_restricted {
@@ -206,12 +205,13 @@ impl Conversations {
 pub(crate) async fn lock_for(
     tx: &mut dyn Transaction,
     action: Action,
-    conversation: ConversationId,
+    subject: Subject,
     caller: UserId,
 ) -> Result<Conversation> {
-    let found = tx.lock(conversation).await?.ok_or_else(policy::no_such_conversation)?;
-    let role = tx.participant(conversation, caller).await?.map(|participant| participant.role);
+    let found = tx.lock(subject.id).await?.ok_or_else(policy::no_such_conversation)?;
+    let role = tx.participant(subject.id, caller).await?.map(|participant| participant.role);
     policy::check(action, found.conversation_type, role)?;
+    policy::check_version(subject.version, found.version)?;
     Ok(found)
 }
 

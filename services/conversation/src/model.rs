@@ -148,6 +148,15 @@ pub struct FoundP2p {
     pub is_delivered: bool,
 }
 
+/// The conversation a change is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject {
+    /// Which.
+    pub id: ConversationId,
+    /// The version it must have; None: whatever it has.
+    pub version: Option<i64>,
+}
+
 /// What is asked to change about a group; `None` leaves it as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GroupUpdate {

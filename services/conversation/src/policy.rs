@@ -37,6 +37,17 @@ pub fn check(action: Action, conversation_type: ConversationType, role: Option<R
     }
 }
 
+/// Whether a conversation of this version is the one a change is meant for.
+///
+/// # Errors
+/// VERSION_CONFLICT when it has another one than expected.
+pub fn check_version(expected: Option<i64>, version: i64) -> Result<(), Error> {
+    if expected.is_none_or(|expected| expected == version) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::VersionConflict, "the conversation has changed: look at it again"))
+}
+
 /// Whether a group may have this many participants.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     conversations::Conversations,
     convert::{conversation_id, cut, ids, participant, participants, some_users, token_id, user_id, view, views},
-    model::{GroupKey, GroupUpdate, NewGroup},
+    model::{GroupKey, GroupUpdate, NewGroup, Subject},
 };
 
 /// Serves [`Conversations`].
@@ -52,6 +52,10 @@ impl Rpc {
         let work = work(Arc::clone(&self.conversations), caller, request.into_inner());
         messenger_db::run(work).await.map(Response::new).map_err(to_status)
     }
+}
+
+fn subject(id: &str, version: Option<i64>) -> Result<Subject, Error> {
+    Ok(Subject { id: conversation_id(id)?, version })
 }
 
 #[tonic::async_trait]
@@ -124,10 +128,10 @@ impl ConversationService for Rpc {
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let conversation = conversation_id(&asked.conversation_id)?;
+            let subject = subject(&asked.conversation_id, asked.expected_version)?;
             let name = asked.name.map(|name| short_text("name", &name, GROUP_NAME_CHARS_MAX)).transpose()?;
             let update = GroupUpdate { name, is_restricted: asked.is_restricted };
-            let updated = conversations.update(caller, conversation, update).await?;
+            let updated = conversations.update(caller, subject, update).await?;
             Ok(UpdateConversationResponse { conversation: Some(view(updated)) })
         })
         .await
@@ -138,9 +142,9 @@ impl ConversationService for Rpc {
         request: Request<AddParticipantsRequest>,
     ) -> Result<Response<AddParticipantsResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let conversation = conversation_id(&asked.conversation_id)?;
+            let subject = subject(&asked.conversation_id, asked.expected_version)?;
             let users = some_users("userIds", &asked.user_ids)?;
-            let added = conversations.add_participants(caller, conversation, users).await?;
+            let added = conversations.add_participants(caller, subject, users).await?;
             Ok(AddParticipantsResponse { participants: participants(added) })
         })
         .await
@@ -151,9 +155,9 @@ impl ConversationService for Rpc {
         request: Request<UpdateParticipantRequest>,
     ) -> Result<Response<UpdateParticipantResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let (conversation, user) = (conversation_id(&asked.conversation_id)?, user_id(&asked.user_id)?);
-            let updated =
-                conversations.update_participant(caller, conversation, user, from_proto_role(asked.role)?).await?;
+            let subject = subject(&asked.conversation_id, asked.expected_version)?;
+            let (user, role) = (user_id(&asked.user_id)?, from_proto_role(asked.role)?);
+            let updated = conversations.update_participant(caller, subject, user, role).await?;
             Ok(UpdateParticipantResponse { participant: Some(participant(updated)) })
         })
         .await
@@ -164,8 +168,8 @@ impl ConversationService for Rpc {
         request: Request<RemoveParticipantRequest>,
     ) -> Result<Response<RemoveParticipantResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let (conversation, user) = (conversation_id(&asked.conversation_id)?, user_id(&asked.user_id)?);
-            conversations.remove_participant(caller, conversation, user).await?;
+            let subject = subject(&asked.conversation_id, asked.expected_version)?;
+            conversations.remove_participant(caller, subject, user_id(&asked.user_id)?).await?;
             Ok(RemoveParticipantResponse {})
         })
         .await

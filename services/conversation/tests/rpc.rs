@@ -34,6 +34,7 @@ on_both_stores!(
     a_repeat_makes_no_second_group,
     rights,
     the_last_admin_stays_in_a_race,
+    what_was_meant_for_another_version_is_refused,
     the_last_participant_may_leave,
     groups_are_bounded,
     conversations_of_a_user_are_bounded,
@@ -246,6 +247,29 @@ async fn the_last_admin_stays_in_a_race(location: Location) {
     assert_eq!(results.iter().filter(|kind| kind.is_none()).count(), 7);
     assert!(results.contains(&Some(ErrorKind::LastAdmin)));
     assert_eq!(journal.versions(&id), (1..=16).collect::<Vec<_>>());
+}
+
+/// What was asked for without an answer cannot be done after a later change.
+async fn what_was_meant_for_another_version_is_refused(location: Location) {
+    let (one, other, journal) = two(&location).await;
+    let (ann, bob, cid) = (user(), user(), user());
+    let id = one.group(ann, &[bob], false).await.expect("made");
+    one.update(ann, &id, Some("second"), None).await.expect("renamed");
+    let (late, conflict) = (other.expecting(1), Some(ErrorKind::VersionConflict));
+    assert_eq!(kind(late.update(ann, &id, Some("third"), None).await), conflict);
+    assert_eq!(kind(late.add(ann, &id, &[cid]).await), conflict);
+    assert_eq!(kind(late.give(ann, &id, bob, Role::Admin).await), conflict);
+    assert_eq!(kind(late.remove(ann, &id, bob).await), conflict);
+    assert_eq!(kind(late.remove(bob, &id, bob).await), conflict);
+    assert_eq!(kind(late.remove(cid, &id, cid).await), Some(ErrorKind::NotFound), "nothing for outsiders");
+    assert_eq!(kind(late.update(bob, &id, None, Some(true)).await), Some(ErrorKind::Forbidden));
+    assert_eq!(journal.versions(&id), [1, 2]);
+
+    let (here, there) = (one.expecting(2), other.expecting(2));
+    let (promoted, removed) = tokio::join!(here.give(ann, &id, bob, Role::Admin), there.remove(ann, &id, bob));
+    let (promoted, removed) = (kind(promoted), kind(removed));
+    assert!(matches!((promoted, removed), (None, kind) | (kind, None) if kind == conflict), "{promoted:?} {removed:?}");
+    assert_eq!(journal.versions(&id), [1, 2, 3]);
 }
 
 async fn the_last_participant_may_leave(location: Location) {

@@ -30,7 +30,8 @@ pub struct Config {
     /// The auth service; several addresses separated by commas, a name may stand for several.
     #[arg(long, env = "MESSENGER_AUTH_URL", default_value = "http://127.0.0.1:50051")]
     pub auth_url: String,
-    /// Redis URL of the bus between message processes; without one they use PostgreSQL.
+    /// Redis URL of the bus between message processes, or `redis+sentinel://host,host/master` of its Sentinels; without
+    /// one they use PostgreSQL.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
     /// Which callers are served.

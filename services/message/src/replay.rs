@@ -12,7 +12,7 @@ use crate::{
     store::Store,
 };
 
-/// Entries on a page at most.
+/// Entries on a page at most: fewer than may be missed of one conversation.
 pub const PAGE_ENTRIES_MAX: u32 = 500;
 /// Entries on a page nobody gave a size for.
 pub const PAGE_ENTRIES_DEFAULT: u32 = 200;
@@ -52,28 +52,33 @@ impl Replays {
     /// The position a cursor names.
     ///
     /// # Errors
-    /// CURSOR_INVALID; RESYNC_REQUIRED when it is of another journal or above its head.
-    pub async fn position(&self, cursor: &str) -> Result<Position> {
+    /// CURSOR_INVALID; RESYNC_REQUIRED when it is of another journal.
+    pub fn position(&self, cursor: &str) -> Result<Position> {
         let cursor = Cursor::decode(cursor)?;
-        let is_known = cursor.journal == self.feed.journal()
-            && (cursor.position <= self.feed.position() || cursor.position <= self.store.journal().await?.last);
-        if is_known { Ok(cursor.position) } else { Err(resync("the cursor is of another journal")) }
+        if cursor.journal == self.feed.journal() { Ok(cursor.position) } else { Err(foreign()) }
     }
 
     /// What `user` missed after `after`, at most `entries` and about 2 MiB of it.
     ///
+    /// One statement for whoever missed no more than a page: nothing has to be left out of that.
+    ///
     /// # Errors
-    /// RESYNC_REQUIRED when more than 10,000 entries were missed beside the conversations left out.
+    /// RESYNC_REQUIRED when `after` is above the journal's head, or more than 10,000 entries were missed beside the
+    /// conversations left out.
     pub async fn page(&self, user: UserId, after: Position, left_out: LeftOut, entries: u32) -> Result<Page> {
-        let (limited, excluded) = match left_out {
-            LeftOut::Conversations(excluded) => (Vec::new(), excluded),
-            LeftOut::Unknown => {
-                let limited = self.limited(user, after).await?;
-                let excluded = limited.iter().map(|missed| missed.conversation_id).collect();
-                (limited, excluded)
-            }
+        let (is_first, excluded) = match left_out {
+            LeftOut::Conversations(excluded) => (false, excluded),
+            LeftOut::Unknown => (true, Vec::new()),
         };
         let mut page = self.store.replay(user, after, &excluded, entries).await?;
+        if page.complete_to < after {
+            return Err(foreign());
+        }
+        let limited = if is_first && page.has_more { self.limited(user, after).await? } else { Vec::new() };
+        if !limited.is_empty() {
+            let excluded: Vec<_> = limited.iter().map(|missed| missed.conversation_id).collect();
+            page = self.store.replay(user, after, &excluded, entries).await?;
+        }
         let fit = fitting(&page.entries, entry_bytes);
         if fit < page.entries.len() {
             page.entries.truncate(fit);
@@ -99,11 +104,12 @@ impl Replays {
     /// The user's feed from a cursor on, or from now on.
     ///
     /// # Errors
-    /// As [`Replays::position`], and RESYNC_REQUIRED when more than 10,000 entries were missed.
+    /// As [`Replays::position`], and RESYNC_REQUIRED when more than 10,000 entries were missed. A cursor above the
+    /// journal's head ends the subscription with it.
     pub async fn subscribe(&self, user: UserId, cursor: &str) -> Result<Subscription> {
         let after = match cursor {
             "" => None,
-            cursor => Some(self.position(cursor).await?),
+            cursor => Some(self.position(cursor)?),
         };
         if let Some(after) = after
             && self.store.missed(user, after).await?.entries > limits::REPLAY_ENTRIES_MAX
@@ -120,6 +126,10 @@ impl Replays {
             events: follower.events,
         })
     }
+}
+
+fn foreign() -> Error {
+    resync("the cursor is of another journal")
 }
 
 fn resync(message: &'static str) -> Error {

@@ -127,7 +127,7 @@ impl Rpc {
             _ => return Err(Error::invalid("limit", format!("must be 1 to {PAGE_ENTRIES_MAX}"))),
         };
         let replays = &self.messages.replays;
-        let after = replays.position(&request.cursor).await?;
+        let after = replays.position(&request.cursor)?;
         let left_out = if request.first_page {
             LeftOut::Unknown
         } else {

@@ -2,6 +2,8 @@
 
 #[path = "rpc/feed.rs"]
 mod feed;
+#[path = "rpc/healing.rs"]
+mod healing;
 #[path = "rpc/panics.rs"]
 mod panics;
 #[path = "rpc/pipe.rs"]

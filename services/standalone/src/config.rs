@@ -96,8 +96,8 @@ pub struct Config {
     /// Where the stores are.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Redis URL of the bus between several processes on one PostgreSQL; without one, what another process stored is
-    /// found within a second.
+    /// Redis URL of the bus between several processes on one PostgreSQL, or `redis+sentinel://host,host/master` of its
+    /// Sentinels; without one, what another process stored is found within a second.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
     /// By what services of the operator are known, over gRPC.

@@ -25,7 +25,7 @@ pub use redis::RedisBus;
 /// Publications a receiver may be behind before it is [`Received::Interrupted`].
 pub const PUBLICATIONS_QUEUED_MAX: usize = 256;
 /// Bytes of a signal; larger ones are not carried between processes.
-pub const SIGNAL_BYTES_MAX: usize = 5 * 1024;
+pub const SIGNAL_BYTES_MAX: usize = 7 * 1024;
 
 /// Entries of one commit, as they travel.
 pub trait Batch: Send + Sync + Sized + 'static {

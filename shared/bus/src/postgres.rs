@@ -12,22 +12,19 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{
-    sync::mpsc,
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
-};
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Batch, BusKey, BusReceiver, EventBus, Publication,
-    envelope::Envelope,
-    remote::{Node, PROBE_EVERY},
-};
+use crate::{Batch, BusKey, BusReceiver, EventBus, Publication, envelope::Envelope, remote::Node};
 
-const RECONNECT_DELAY: Duration = Duration::from_secs(1);
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Batches are not sent: a notification has room for 8,000 bytes.
+/// Batches are not sent: they would not fit.
 const BATCH_BYTES_MAX: usize = 0;
+/// Characters of a part: a notification has room for 7,999 bytes, one of them the mark.
+const PART_CHARACTERS_MAX: usize = 7_998;
+/// At the end of the first of two parts and at the beginning of the second; no character of Base64.
+const MARK: char = '~';
 
 /// The bus of the processes that share a PostgreSQL database and no Redis.
 pub struct PostgresBus<B> {
@@ -59,8 +56,7 @@ impl<B: Batch> PostgresBus<B> {
         let session = self.session();
         while let Some(Some(envelope)) = cancel.run_until_cancelled(queue.recv()).await {
             let Some(bytes) = self.node.encode(&envelope, BATCH_BYTES_MAX) else { continue };
-            let text = STANDARD_NO_PAD.encode(bytes);
-            let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(&self.feed).bind(text);
+            let notify = sqlx::query(NOTIFY).bind(&self.feed).bind(parts(STANDARD_NO_PAD.encode(bytes)));
             if let Err(error) = notify.execute(&session).await {
                 tracing::warn!(%error, "postgres: a notification was not sent");
             }
@@ -72,7 +68,7 @@ impl<B: Batch> PostgresBus<B> {
         while !cancel.is_cancelled() {
             let listened = tokio::select! {
                 () = cancel.cancelled() => return,
-                () = self.silence() => Ok(()),
+                () = self.node.silence() => Ok(()),
                 listened = self.listen() => listened,
             };
             if let Err(error) = listened {
@@ -90,26 +86,30 @@ impl<B: Batch> PostgresBus<B> {
         listener.eager_reconnect(false);
         listener.listen(&self.feed).await?;
         self.node.subscribed();
+        let mut first = String::new();
         while let Some(notification) = listener.try_recv().await? {
-            if let Ok(bytes) = STANDARD_NO_PAD.decode(notification.payload()) {
+            let part = notification.payload();
+            if let Some(part) = part.strip_suffix(MARK) {
+                part.clone_into(&mut first);
+                continue;
+            }
+            let text = part.strip_prefix(MARK).map_or(part.to_owned(), |second| std::mem::take(&mut first) + second);
+            if let Ok(bytes) = STANDARD_NO_PAD.decode(text) {
                 self.node.receive(&bytes);
             }
         }
         Ok(())
     }
+}
 
-    /// Ends when probes stop coming back.
-    async fn silence(&self) {
-        // The first after a while: a session has to have the time to be opened.
-        let mut ticks = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            if !self.node.probe() {
-                tracing::warn!("postgres: notifications do not come back, listening anew");
-                return;
-            }
-        }
+/// In one transaction, so that nobody's notification comes between the parts.
+const NOTIFY: &str = "SELECT pg_notify($1, part) FROM unnest($2::text[]) AS part";
+
+/// A signal may need two: in Base64 it is a third longer.
+fn parts(text: String) -> Vec<String> {
+    match text.split_at_checked(PART_CHARACTERS_MAX) {
+        Some((first, second)) => vec![format!("{first}{MARK}"), format!("{MARK}{second}")],
+        None => vec![text],
     }
 }
 

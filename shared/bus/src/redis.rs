@@ -1,106 +1,87 @@
 //! Between processes by Redis pub/sub: one feed per journal, for batches and signals alike.
 //!
-//! A connection that is gone is replaced without end, at most 2 s after Redis is back. The link is tried every second,
-//! because a half-open one reports nothing by itself, and neither does a subscription that failed after a reconnect.
+//! A connection is used until it breaks or probes stop coming back on it, for a half-open one reports nothing by
+//! itself. Then it is replaced, without end; where there are Sentinels they are asked anew each time.
 
-use std::{sync::Arc, time::Duration};
+mod place;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use messenger_core::{Error, JournalId};
-use redis::{
-    Client, IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisResult, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::TcpSettings,
-};
-use tokio::{
-    sync::mpsc,
-    time::{MissedTickBehavior, interval},
-};
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value, aio::MultiplexedConnection};
+use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Batch, BusKey, BusReceiver, EventBus, Publication,
-    envelope::Envelope,
-    remote::{Node, PROBE_EVERY},
-};
+use self::place::Place;
+use crate::{Batch, BusKey, BusReceiver, EventBus, Publication, envelope::Envelope, remote::Node};
 
 /// Larger batches are read from the journal by the others.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(2);
+const RECONNECT_DELAY: Duration = Duration::from_millis(500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The bus of the processes that share a Redis.
 pub struct RedisBus<B> {
     node: Arc<Node<B>>,
-    connection: ConnectionManager,
+    place: Place,
     feed: String,
 }
 
 impl<B: Batch> RedisBus<B> {
-    /// A bus that connects when it is run. To be called inside a runtime.
+    /// A bus that connects when it is run. Beside the URLs of a server, `redis+sentinel://user:password@host:port,host:port/master`
+    /// (`rediss+sentinel` with TLS) names Sentinels and the master they watch.
     ///
     /// # Errors
-    /// VALIDATION_FAILED when the URL is none of Redis.
+    /// VALIDATION_FAILED when the URL is none of these.
     pub fn new(url: &str, journal: JournalId, key: BusKey) -> Result<Self, Error> {
-        let node = Arc::new(Node::new(key));
-        let connection = connection(url, Arc::clone(&node))
-            .map_err(|error| Error::invalid("REDIS_URL", "is not a Redis URL").with_cause(error))?;
-        Ok(Self { node, connection, feed: format!("messenger:{}", journal.0) })
+        let place =
+            Place::parse(url).map_err(|error| Error::invalid("REDIS_URL", "is not a Redis URL").with_cause(error))?;
+        Ok(Self { node: Arc::new(Node::new(key)), place, feed: format!("messenger:{}", journal.0) })
     }
 
-    /// Sends one publication after the other. What cannot be sent is dropped.
-    async fn send(&self, mut queue: mpsc::Receiver<Envelope<B>>) {
+    /// One connection, until it breaks.
+    async fn connection(&self, queue: &mut mpsc::Receiver<Envelope<B>>) -> RedisResult<()> {
+        let broken = CancellationToken::new();
+        let (node, breaks) = (Arc::clone(&self.node), broken.clone());
+        let config = AsyncConnectionConfig::new()
+            .set_push_sender(move |push| receive(&node, &breaks, push))
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT));
+        let client = self.place.client().await?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+        connection.subscribe(&self.feed).await?;
+        self.node.subscribed();
+        tokio::select! {
+            () = broken.cancelled() => Ok(()),
+            () = self.node.silence() => Ok(()),
+            sent = self.send(queue, connection) => sent,
+        }
+    }
+
+    /// Sends one publication after the other. One that cannot be sent is dropped, and the connection with it.
+    async fn send(
+        &self,
+        queue: &mut mpsc::Receiver<Envelope<B>>,
+        mut connection: MultiplexedConnection,
+    ) -> RedisResult<()> {
         while let Some(envelope) = queue.recv().await {
             let Some(bytes) = self.node.encode(&envelope, BATCH_BYTES_MAX) else { continue };
-            let mut connection = self.connection.clone();
-            let sent: RedisResult<()> =
-                redis::cmd("PUBLISH").arg(&self.feed).arg(bytes).query_async(&mut connection).await;
-            if let Err(error) = sent {
-                tracing::warn!(%error, "redis: a publication was not sent");
-            }
+            redis::cmd("PUBLISH").arg(&self.feed).arg(bytes).exec_async(&mut connection).await?;
         }
-    }
-
-    /// Subscribes, and again whenever probes stop coming back.
-    async fn stay_subscribed(&self) {
-        let mut ticks = interval(PROBE_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_subscribed = false;
-        loop {
-            ticks.tick().await;
-            is_subscribed = is_subscribed && self.node.probe();
-            if !is_subscribed {
-                match self.connection.clone().subscribe(&self.feed).await {
-                    Ok(()) => is_subscribed = true,
-                    Err(error) => tracing::warn!(%error, "redis: cannot subscribe"),
-                }
-            }
-        }
+        Ok(())
     }
 }
 
-fn connection<B: Batch>(url: &str, node: Arc<Node<B>>) -> RedisResult<ConnectionManager> {
-    let info = url.into_connection_info()?;
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let tcp = TcpSettings::default().set_nodelay(true);
-    let config = ConnectionManagerConfig::new()
-        .set_push_sender(move |push| receive(&node, push))
-        .set_automatic_resubscription()
-        .set_number_of_retries(usize::MAX)
-        .set_max_delay(RECONNECT_DELAY_MAX)
-        .set_response_timeout(Some(RESPONSE_TIMEOUT));
-    ConnectionManager::new_lazy_with_config(Client::open(info.set_redis_settings(redis).set_tcp_settings(tcp))?, config)
-}
-
-fn receive<B: Batch>(node: &Node<B>, push: PushInfo) -> Result<(), Error> {
+fn receive<B: Batch>(node: &Node<B>, broken: &CancellationToken, push: PushInfo) -> Result<(), Infallible> {
     match push.kind {
         PushKind::Message => {
             if let Some(Value::BulkString(bytes)) = push.data.get(1) {
                 node.receive(bytes);
             }
         }
-        PushKind::Subscribe => node.subscribed(),
-        PushKind::Disconnection => tracing::warn!("redis: connection lost"),
+        PushKind::Disconnection => broken.cancel(),
         _ => {}
     }
     Ok(())
@@ -117,11 +98,16 @@ impl<B: Batch> EventBus<B> for RedisBus<B> {
     }
 
     async fn run(&self, cancel: CancellationToken) {
-        let Some(queue) = self.node.take_queue() else { return };
-        tokio::select! {
-            () = cancel.cancelled() => {}
-            () = self.send(queue) => {}
-            () = self.stay_subscribed() => {}
-        }
+        let Some(mut queue) = self.node.take_queue() else { return };
+        let stay_connected = async {
+            loop {
+                match self.connection(&mut queue).await {
+                    Ok(()) => tracing::warn!("redis: connection lost"),
+                    Err(error) => tracing::warn!(%error, "redis: cannot be used"),
+                }
+                sleep(RECONNECT_DELAY).await;
+            }
+        };
+        cancel.run_until_cancelled(stay_connected).await;
     }
 }

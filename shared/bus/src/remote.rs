@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -18,9 +21,9 @@ use crate::{
 };
 
 /// How often a probe is sent.
-pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Probes that did not come back until the subscription counts as lost.
-pub(crate) const PROBES_MISSED_MAX: u32 = 5;
+const PROBES_MISSED_MAX: u32 = 5;
 
 /// One process on a bus between processes.
 pub(crate) struct Node<B> {
@@ -62,8 +65,22 @@ impl<B: Batch> Node<B> {
         envelope::encode((self.id, &self.key), envelope, batch_bytes_max)
     }
 
+    /// Sends probes until they stop coming back.
+    pub(crate) async fn silence(&self) {
+        // The first after a while: a session has to have the time to be opened.
+        let mut ticks = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if !self.probe() {
+                tracing::warn!("the bus: publications do not come back");
+                return;
+            }
+        }
+    }
+
     /// Sends a probe; says whether the last ones came back.
-    pub(crate) fn probe(&self) -> bool {
+    fn probe(&self) -> bool {
         let _ = self.outgoing.try_send(Envelope::Probe);
         self.probes_missed.fetch_add(1, Ordering::Relaxed) < PROBES_MISSED_MAX
     }

@@ -2,6 +2,8 @@
 
 #[path = "bus/guarded.rs"]
 mod guarded;
+#[path = "bus/sentinel.rs"]
+mod sentinel;
 #[path = "bus/server.rs"]
 mod server;
 
@@ -13,17 +15,13 @@ use messenger_bus::{
     RedisBus, SIGNAL_BYTES_MAX,
 };
 use messenger_core::{Error, JournalId, Position};
+use messenger_testkit::Link;
 use sqlx::postgres::PgConnectOptions;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    time::timeout,
-};
+use tokio::{net::TcpListener, time::timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq)]
 struct Text(String);
@@ -161,58 +159,18 @@ async fn connects_processes(carries: Carries, open: impl Fn(JournalId) -> Bus) {
     cancel.cancel();
 }
 
-/// A way to a server that can be cut.
-struct Wire {
-    port: u16,
-    is_open: watch::Sender<bool>,
-}
-
-impl Wire {
-    async fn to(server: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let port = listener.local_addr().expect("bound").port();
-        let (is_open, watched) = watch::channel(true);
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, server.clone(), watched.clone()));
-            }
-        });
-        Self { port, is_open }
-    }
-}
-
-async fn carry(mut client: TcpStream, server: String, mut is_open: watch::Receiver<bool>) {
-    if *is_open.borrow_and_update() {
-        let mut server = TcpStream::connect(server).await.expect("the server is there");
-        tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut server) => {}
-            _ = is_open.changed() => {}
-        }
-    }
-}
-
-async fn comes_back(wire: Wire, bus: Bus, other: Bus) {
+async fn comes_back(link: Link, bus: Bus, other: Bus) {
     let cancel = CancellationToken::new();
     let mut receiver = run(&bus, &cancel).await;
     run(&other, &cancel).await;
-    wire.is_open.send_replace(false);
+    link.cut();
     bus.publish(signal(3));
     expect_signal(&mut receiver, 3).await;
-    wire.is_open.send_replace(true);
+    link.mend();
     expect_interrupted(&mut receiver).await;
     other.publish(signal(4));
     expect_signal(&mut receiver, 4).await;
     cancel.cancel();
-}
-
-/// Host and port of a URL, and the URL with another port on this machine.
-fn split(url: &str) -> (String, impl Fn(u16) -> String) {
-    let (scheme, rest) = url.split_once("://").expect("a URL");
-    let (authority, path) = rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path));
-    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
-    let user = if user.is_empty() { String::new() } else { format!("{user}@") };
-    let (scheme, path) = (scheme.to_owned(), path.to_owned());
-    (host.to_owned(), move |port| format!("{scheme}://{user}127.0.0.1:{port}/{path}"))
 }
 
 #[tokio::test]
@@ -272,21 +230,17 @@ async fn postgres_does_not_hear_a_forger() {
 #[tokio::test]
 async fn redis_comes_back() {
     let url = variable("MESSENGER_TEST_REDIS_URL");
-    let (server, through) = split(&url);
-    let wire = Wire::to(server).await;
+    let (link, through) = Link::to_url(&url).await;
     let journal = journal();
-    let bus = redis(&through(wire.port), journal);
-    comes_back(wire, bus, redis(&url, journal)).await;
+    comes_back(link, redis(&through, journal), redis(&url, journal)).await;
 }
 
 #[tokio::test]
 async fn postgres_comes_back() {
     let url = variable("MESSENGER_TEST_POSTGRES_URL");
-    let (server, through) = split(&url);
-    let wire = Wire::to(server).await;
+    let (link, through) = Link::to_url(&url).await;
     let journal = journal();
-    let bus = postgres(&through(wire.port), journal);
-    comes_back(wire, bus, postgres(&url, journal)).await;
+    comes_back(link, postgres(&through, journal), postgres(&url, journal)).await;
 }
 
 #[tokio::test]

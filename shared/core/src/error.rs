@@ -37,6 +37,8 @@ pub enum ErrorKind {
     LastAdmin,
     /// The group would grow over its limit.
     GroupFull,
+    /// The conversation has another version than the one that was to be changed.
+    VersionConflict,
     /// The cursor cannot be continued from: fetch anew.
     ResyncRequired,
     /// Body or frame over its limit.
@@ -55,7 +57,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind there is.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Unauthenticated,
         Self::TokenExpired,
         Self::TokenRevoked,
@@ -71,6 +73,7 @@ impl ErrorKind {
         Self::IdempotencyKeyReused,
         Self::LastAdmin,
         Self::GroupFull,
+        Self::VersionConflict,
         Self::ResyncRequired,
         Self::PayloadTooLarge,
         Self::RateLimited,
@@ -99,6 +102,7 @@ impl ErrorKind {
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::LastAdmin => "LAST_ADMIN",
             Self::GroupFull => "GROUP_FULL",
+            Self::VersionConflict => "VERSION_CONFLICT",
             Self::ResyncRequired => "RESYNC_REQUIRED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::RateLimited => "RATE_LIMITED",

@@ -120,7 +120,7 @@ const fn code(kind: ErrorKind) -> Code {
         | ErrorKind::MalformedFrame
         | ErrorKind::CursorInvalid => Code::InvalidArgument,
         ErrorKind::EmailTaken | ErrorKind::IdempotencyKeyReused => Code::AlreadyExists,
-        ErrorKind::LastAdmin | ErrorKind::GroupFull => Code::FailedPrecondition,
+        ErrorKind::LastAdmin | ErrorKind::GroupFull | ErrorKind::VersionConflict => Code::FailedPrecondition,
         ErrorKind::ResyncRequired => Code::OutOfRange,
         ErrorKind::PayloadTooLarge | ErrorKind::RateLimited => Code::ResourceExhausted,
         ErrorKind::Unavailable | ErrorKind::Draining => Code::Unavailable,

@@ -36,7 +36,7 @@ const FIGURES: &[(&str, Kind, Unit, &str)] = &[
         "messenger_feed_lag_positions",
         Kind::Gauge,
         Unit::Count,
-        "Positions of the journal this process has not delivered yet, sampled once a second",
+        "Positions of the journal this process has not delivered yet, sampled twice a second",
     ),
     ("messenger_followers", Kind::Gauge, Unit::Count, "Gateways and subscribers that follow the feed"),
     (

@@ -23,6 +23,8 @@ pub struct Process {
     pub client: ConversationServiceClient<RpcChannel>,
     pub service: Arc<Service>,
     pub wire: Wire,
+    /// Named in every change.
+    pub expected_version: Option<i64>,
 }
 
 /// Auth does not know this one.
@@ -45,7 +47,12 @@ impl Process {
         let (channel, slot) = RpcChannel::in_process(messenger_rpc::Service::Gateway);
         let verifier = Arc::new(Verifier::new(TokenRules::default(), clock));
         slot.fill(service.routes(ServerAuth { verifier, trust: Trust::certificates() }));
-        Self { client: ConversationServiceClient::new(channel), service, wire }
+        Self { client: ConversationServiceClient::new(channel), service, wire, expected_version: None }
+    }
+
+    /// The same, whose changes are meant for this version.
+    pub fn expecting(&self, version: i64) -> Self {
+        Self { expected_version: Some(version), ..self.clone() }
     }
 
     pub async fn p2p(&self, caller: UserId, other: UserId) -> Result<proto::GetOrCreateP2pResponse, Status> {
@@ -83,26 +90,44 @@ impl Process {
         is_restricted: Option<bool>,
     ) -> Result<proto::ConversationView, Status> {
         let name = name.map(str::to_owned);
-        let request = proto::UpdateConversationRequest { conversation_id: id.to_owned(), name, is_restricted };
+        let request = proto::UpdateConversationRequest {
+            conversation_id: id.to_owned(),
+            name,
+            is_restricted,
+            expected_version: self.expected_version,
+        };
         let updated = self.client.clone().update_conversation(request_as(caller, request)).await?.into_inner();
         Ok(updated.conversation.expect("the conversation"))
     }
 
     pub async fn add(&self, caller: UserId, id: &str, users: &[UserId]) -> Result<Vec<Participant>, Status> {
         let user_ids = users.iter().map(UserId::to_string).collect();
-        let request = proto::AddParticipantsRequest { conversation_id: id.to_owned(), user_ids };
+        let request = proto::AddParticipantsRequest {
+            conversation_id: id.to_owned(),
+            user_ids,
+            expected_version: self.expected_version,
+        };
         Ok(self.client.clone().add_participants(request_as(caller, request)).await?.into_inner().participants)
     }
 
     pub async fn give(&self, caller: UserId, id: &str, user: UserId, role: Role) -> Result<Participant, Status> {
         let (conversation_id, user_id) = (id.to_owned(), user.to_string());
-        let request = proto::UpdateParticipantRequest { conversation_id, user_id, role: role.into() };
+        let request = proto::UpdateParticipantRequest {
+            conversation_id,
+            user_id,
+            role: role.into(),
+            expected_version: self.expected_version,
+        };
         let updated = self.client.clone().update_participant(request_as(caller, request)).await?.into_inner();
         Ok(updated.participant.expect("the participant"))
     }
 
     pub async fn remove(&self, caller: UserId, id: &str, user: UserId) -> Result<(), Status> {
-        let request = proto::RemoveParticipantRequest { conversation_id: id.to_owned(), user_id: user.to_string() };
+        let request = proto::RemoveParticipantRequest {
+            conversation_id: id.to_owned(),
+            user_id: user.to_string(),
+            expected_version: self.expected_version,
+        };
         self.client.clone().remove_participant(request_as(caller, request)).await.map(drop)
     }
 

@@ -56,7 +56,7 @@ impl Trio {
         let service = Arc::new(messenger_conversation::build(store, peers, clock));
         service.start(&shutdown);
         conversation_slot.fill(service.routes(server_auth));
-        let process = Process { client, service, wire: Wire::new(&Journal::new()) };
+        let process = Process { client, service, wire: Wire::new(&Journal::new()), expected_version: None };
         Self { process, auth, message, shutdown }
     }
 

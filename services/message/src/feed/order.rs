@@ -175,7 +175,7 @@ impl Order {
         }
     }
 
-    /// A second is over: everybody hears where the feed is.
+    /// A tick: everybody hears where the feed is.
     pub fn heartbeat(&mut self) {
         self.followers.heartbeat(self.position);
         metrics::gauge!("messenger_followers").set(self.followers.count() as f64);

@@ -20,8 +20,9 @@ use crate::{
     store::Store,
 };
 
-/// How often the head is read and a follower hears something.
-const TICK: Duration = Duration::from_secs(1);
+/// How often the head is read and a follower hears something. What the bus loses last is found within it, which is to
+/// be less than a second with the reading.
+const TICK: Duration = Duration::from_millis(500);
 /// Entries read from the journal at once.
 const JOURNAL_PAGE_ENTRIES: u32 = 1_000;
 /// Snapshots of memberships read at once.

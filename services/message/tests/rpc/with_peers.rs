@@ -59,7 +59,7 @@ impl Services {
             password: "correct horse".to_owned(),
             full_name: name.to_owned(),
             designation: "tester".to_owned(),
-            user_agent: String::new(),
+            ..Default::default()
         };
         let answer = self.auth.register(request).await.expect("registered").into_inner();
         let id = UserId::parse("id", &answer.user.expect("a user").id).expect("a UUID");

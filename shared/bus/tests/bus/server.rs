@@ -20,6 +20,15 @@ pub struct Server {
 impl Server {
     /// Answers when it is ready. `options` are lines of its configuration, given a port and its folder.
     pub async fn start(options: impl Fn(u16, &Path) -> String) -> Self {
+        Self::run(&[], "Ready to accept connections", options).await
+    }
+
+    /// One that watches others.
+    pub async fn sentinel(options: impl Fn(u16, &Path) -> String) -> Self {
+        Self::run(&["--sentinel"], "+monitor master", options).await
+    }
+
+    async fn run(arguments: &[&str], ready: &str, options: impl Fn(u16, &Path) -> String) -> Self {
         loop {
             let folder = TempDir::new().expect("a folder");
             let port = free_port().await;
@@ -28,6 +37,7 @@ impl Server {
             std::fs::write(&file, common + &options(port, folder.path())).expect("written");
             let mut process = Command::new("redis-server")
                 .arg(&file)
+                .args(arguments)
                 .stdout(Stdio::piped())
                 .kill_on_drop(true)
                 .spawn()
@@ -35,7 +45,7 @@ impl Server {
             let mut log = BufReader::new(process.stdout.take().expect("piped")).lines();
             // It ends when somebody was faster to take the port.
             while let Some(line) = log.next_line().await.expect("reads") {
-                if line.contains("Ready to accept connections") {
+                if line.contains(ready) {
                     return Self { port, folder, _process: process, _log: log };
                 }
             }
