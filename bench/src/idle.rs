@@ -1,6 +1,9 @@
 //! Connections that do nothing.
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
+use tokio::time::timeout;
 
 use crate::{
     client::Client,
@@ -19,6 +22,9 @@ pub struct Idle {
     /// Connections of each user.
     #[arg(long, default_value_t = 10)]
     per_user: usize,
+    /// Seconds they are left alone, measured as well.
+    #[arg(long, default_value_t = 0)]
+    rest: u64,
     /// Groups of 50 each user takes part in.
     #[arg(long, default_value_t = 5)]
     groups: usize,
@@ -47,11 +53,33 @@ impl Workload for Idle {
     /// The first round is the one whose memory counts: later ones use what it has left free.
     async fn round(&self, target: &Target, accounts: &Vec<Account>) -> anyhow::Result<Vec<Round>> {
         let meter = Meter::begin(target);
-        let clients = connect(target, accounts, self.connections).await?;
-        let (usage, count) = (meter.usage(), clients.len() as u64);
-        let (target, part) = (target.name.clone(), String::new());
-        Ok(vec![Round { target, part, count, usage, latency: latencies(), trouble: Trouble::default() }])
+        let mut clients = connect(target, accounts, self.connections).await?;
+        let count = clients.len() as u64;
+        let round = |part: &str, usage| {
+            let (target, part) = (target.name.clone(), part.to_owned());
+            Round { target, part, count, usage, latency: latencies(), trouble: Trouble::default() }
+        };
+        let mut rounds = vec![round("connect", meter.usage())];
+        if self.rest > 0 {
+            let meter = Meter::begin(target);
+            if let Ok(ended) = timeout(Duration::from_secs(self.rest), stay(&mut clients)).await {
+                ended?;
+            }
+            rounds.push(round("rest", meter.usage()));
+        }
+        Ok(rounds)
     }
+}
+
+/// Answers pings until one connection ends.
+async fn stay(clients: &mut [Client]) -> anyhow::Result<()> {
+    let stays = clients.iter_mut().map(async |client| -> anyhow::Result<()> {
+        loop {
+            client.next().await?;
+        }
+    });
+    future::try_join_all(stays).await?;
+    Ok(())
 }
 
 /// Opens connections, as many for each account.

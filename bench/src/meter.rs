@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    path::Path,
     time::Instant,
 };
 
@@ -17,6 +18,7 @@ pub struct Meter<'a> {
     begin: Instant,
     server_cpu: BTreeMap<String, f64>,
     generator_cpu: f64,
+    server_wakes: u64,
     resident_kib: u64,
 }
 
@@ -29,6 +31,8 @@ pub struct Usage {
     pub server_cpu: BTreeMap<String, f64>,
     /// CPU seconds of this generator.
     pub generator_cpu: f64,
+    /// How often threads of the servers woke up, their databases' not counted.
+    pub server_wakes: u64,
     /// Resident memory of the servers at the beginning, KiB. Shared pages count in each process.
     pub resident_before_kib: u64,
     /// The same at the end.
@@ -43,6 +47,7 @@ impl<'a> Meter<'a> {
             resident_kib: resident_kib(&target.pids),
             server_cpu: server_seconds(target),
             generator_cpu: own_seconds(),
+            server_wakes: wakes(&target.pids),
             begin: Instant::now(),
         }
     }
@@ -57,6 +62,7 @@ impl<'a> Meter<'a> {
             seconds: self.begin.elapsed().as_secs_f64(),
             server_cpu,
             generator_cpu: own_seconds() - self.generator_cpu,
+            server_wakes: wakes(&self.target.pids).saturating_sub(self.server_wakes),
             resident_before_kib: self.resident_kib,
             resident_after_kib: resident_kib(&self.target.pids),
         }
@@ -66,6 +72,13 @@ impl<'a> Meter<'a> {
 /// Resident memory of the trees in KiB. Shared pages count in each process.
 pub fn resident_kib(roots: &[u32]) -> u64 {
     tree(roots).iter().filter_map(|process| resident_of(process.pid)).sum()
+}
+
+/// How often threads of the trees have given up the processor to wait for something. Threads that ended are not counted.
+fn wakes(roots: &[u32]) -> u64 {
+    let threads = |pid| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let processes = tree(roots).into_iter();
+    processes.flat_map(|process| threads(process.pid)).filter_map(|thread| wakes_of(&thread.path())).sum()
 }
 
 /// CPU (user and system) the trees have used so far, children that ended included.
@@ -129,7 +142,15 @@ fn read(pid: u32) -> Option<Process> {
 }
 
 fn resident_of(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    status_of(Path::new(&format!("/proc/{pid}")), "VmRSS:")
+}
+
+fn wakes_of(thread: &Path) -> Option<u64> {
+    status_of(thread, "voluntary_ctxt_switches:")
+}
+
+fn status_of(process: &Path, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(process.join("status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }

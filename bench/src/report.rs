@@ -69,18 +69,21 @@ pub enum Metric {
     P999,
     /// Growth of the servers' memory for each counted, KiB.
     Memory,
+    /// How often a thread of the servers woke up, for each counted.
+    Wakes,
     /// CPU microseconds of the generator for each counted.
     Generator,
 }
 
 impl Metric {
-    const ALL: [(Self, &str); 7] = [
+    const ALL: [(Self, &str); 8] = [
         (Self::Rate, "rate"),
         (Self::Cpu, "cpu"),
         (Self::P50, "p50"),
         (Self::P99, "p99"),
         (Self::P999, "p99.9"),
         (Self::Memory, "memory"),
+        (Self::Wakes, "wakes"),
         (Self::Generator, "generator"),
     ];
 
@@ -94,6 +97,7 @@ impl Metric {
             Self::P99 => quantile(0.99),
             Self::P999 => quantile(0.999),
             Self::Memory => usage.resident_after_kib.saturating_sub(usage.resident_before_kib) as f64 / count,
+            Self::Wakes => usage.server_wakes as f64 / count,
             Self::Generator => usage.generator_cpu * 1e6 / count,
         }
     }

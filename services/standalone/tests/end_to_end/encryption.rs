@@ -62,7 +62,10 @@ async fn start(certificates: &Certificates, data: &Path) -> anyhow::Result<(Proc
 /// What curl says of a page with its headers, when it believes this authority.
 async fn curl(authority: &Path, url: &str) -> anyhow::Result<Output> {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--show-error", "--fail", "--include", "--max-time", "20", "--cacert"]).arg(authority).arg(url);
+    command
+        .args(["--silent", "--show-error", "--fail", "--include", "--max-time", "20", "--cacert"])
+        .arg(authority)
+        .arg(url);
     command.kill_on_drop(true).output().await.context("curl cannot be started")
 }
 
