@@ -1,7 +1,7 @@
 //! PostgreSQL sessions for single statements, held rather than pooled.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,12 +14,17 @@ use sqlx::{
 };
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout},
+    time::{Instant, error::Elapsed, sleep, timeout},
 };
 
 use crate::error;
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// While the server restarts.
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// For what `statement_timeout` (5 s) cannot see: a server that is gone without a word.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(7);
 /// Idle sessions older than this are pinged before use: the server may have been restarted meanwhile.
 const PING_AFTER: Duration = Duration::from_secs(1);
 
@@ -44,15 +49,14 @@ impl Sessions {
     /// All rows.
     ///
     /// # Errors
-    /// As [`error`] has them; UNAVAILABLE also when no session is free within 2 s.
+    /// As [`error`] has them; UNAVAILABLE also when no session is free within 2 s, or there is no answer within 7 s.
     pub async fn fetch_all<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<Vec<O>, Error>
     where
         O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
     {
         let mut session = self.session().await?;
-        let rows = query.fetch_all(&mut session.connection).await.map_err(error)?;
-        session.keep();
-        Ok(rows)
+        let outcome = timeout(STATEMENT_LIMIT, query.fetch_all(&mut session.connection)).await;
+        session.end(outcome)
     }
 
     /// The row, if there is one.
@@ -64,9 +68,8 @@ impl Sessions {
         O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
     {
         let mut session = self.session().await?;
-        let row = query.fetch_optional(&mut session.connection).await.map_err(error)?;
-        session.keep();
-        Ok(row)
+        let outcome = timeout(STATEMENT_LIMIT, query.fetch_optional(&mut session.connection)).await;
+        session.end(outcome)
     }
 
     /// The row there is.
@@ -86,28 +89,30 @@ impl Sessions {
     /// As [`Sessions::fetch_all`].
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<(), Error> {
         let mut session = self.session().await?;
-        query.execute(&mut session.connection).await.map_err(error)?;
-        session.keep();
-        Ok(())
+        let outcome = timeout(STATEMENT_LIMIT, query.execute(&mut session.connection)).await;
+        session.end(outcome).map(|_| ())
     }
 
     async fn session(&self) -> Result<Session<'_>, Error> {
-        match timeout(ACQUIRE_TIMEOUT, self.acquire()).await {
-            Ok(session) => session.map_err(error),
-            Err(_) => Err(error(sqlx::Error::PoolTimedOut)),
-        }
+        let place = timeout(ACQUIRE_TIMEOUT, self.places.acquire()).await;
+        let place = place.map_err(|_| error(sqlx::Error::PoolTimedOut))?.expect("never closed");
+        let connection = timeout(CONNECT_TIMEOUT, self.connection()).await;
+        let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(error)?;
+        Ok(Session { sessions: self, connection, _place: place })
     }
 
-    async fn acquire(&self) -> Result<Session<'_>, sqlx::Error> {
-        let place = self.places.acquire().await.expect("never closed");
+    async fn connection(&self) -> Result<PgConnection, sqlx::Error> {
         loop {
             let idle = self.idle().pop();
-            let (mut connection, since) = match idle {
-                Some(idle) => idle,
-                None => (self.options.connect().await?, Instant::now()),
-            };
-            if since.elapsed() < PING_AFTER || connection.ping().await.is_ok() {
-                return Ok(Session { sessions: self, connection, _place: place });
+            if let Some((mut connection, since)) = idle {
+                if since.elapsed() < PING_AFTER || connection.ping().await.is_ok() {
+                    return Ok(connection);
+                }
+                continue;
+            }
+            match self.options.connect().await {
+                Err(failure) if is_restarting(&failure) => sleep(AGAIN_AFTER).await,
+                outcome => return outcome,
             }
         }
     }
@@ -131,8 +136,40 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn keep(self) {
+    /// Kept for the next statement when this one succeeded.
+    fn end<T>(self, outcome: Result<Result<T, sqlx::Error>, Elapsed>) -> Result<T, Error> {
         let Self { sessions, connection, _place } = self;
-        sessions.idle().push((connection, Instant::now()));
+        match outcome {
+            Ok(Ok(answer)) => {
+                sessions.idle().push((connection, Instant::now()));
+                Ok(answer)
+            }
+            Ok(Err(failure)) => {
+                // Where one was cut off, so were the others, most likely.
+                if is_lost(&failure) {
+                    sessions.idle().clear();
+                }
+                Err(error(failure))
+            }
+            Err(elapsed) => Err(Error::unavailable(elapsed)),
+        }
     }
+}
+
+/// Nobody listens, or it starts, or has no session left: all of it passes.
+fn is_restarting(failure: &sqlx::Error) -> bool {
+    match failure {
+        sqlx::Error::Io(failure) => failure.kind() == io::ErrorKind::ConnectionRefused,
+        _ => has_code(failure, &["53300", "57P03"]),
+    }
+}
+
+/// The connection is gone, or its backend was ended.
+fn is_lost(failure: &sqlx::Error) -> bool {
+    matches!(failure, sqlx::Error::Io(_)) || has_code(failure, &["57P01", "57P02"])
+}
+
+fn has_code(failure: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = failure.as_database_error().and_then(|failure| failure.code());
+    code.is_some_and(|code| codes.contains(&&*code))
 }

@@ -35,6 +35,8 @@ const WRITER: [(&str, &str); 5] = [
 
 /// For what the server's own time-outs cannot see: a server that is gone without a word.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
+/// A server that ends while it is being connected to may never answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -64,7 +66,7 @@ impl Writer {
         let idle = self.idle().take();
         let mut connection = match idle {
             Some(connection) => connection,
-            None => self.options.connect().await?,
+            None => timeout(CONNECT_LIMIT, self.options.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?,
         };
         let mut tx = connection.begin().await?;
         if is_seeded(Bug::RightsBeforeLock) {
