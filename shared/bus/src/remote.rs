@@ -67,7 +67,8 @@ impl<B: Batch> Node<B> {
 
     /// Sends probes until they stop coming back.
     pub(crate) async fn silence(&self) {
-        // The first after a while: a session has to have the time to be opened.
+        // A new session has the time to be opened, whatever became of the last one.
+        self.probes_missed.store(0, Ordering::Relaxed);
         let mut ticks = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
