@@ -6,6 +6,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     num::NonZeroU32,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -28,6 +29,7 @@ const ACCOUNTS_AT_REST_MAX: usize = 10_000;
 /// Counts them, in this process.
 pub struct Guesses {
     tries: DefaultKeyedRateLimiter<u64>,
+    forgets_above: AtomicUsize,
     accounts: RandomState,
     key: hmac::Key,
 }
@@ -38,7 +40,8 @@ impl Guesses {
     pub fn new(secret: &[u8]) -> Self {
         let quota = Quota::with_period(TRY_EVERY).expect("not zero").allow_burst(TRIES_MAX);
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Self { tries: RateLimiter::keyed(quota), accounts: RandomState::new(), key }
+        let forgets_above = AtomicUsize::new(ACCOUNTS_AT_REST_MAX);
+        Self { tries: RateLimiter::keyed(quota), forgets_above, accounts: RandomState::new(), key }
     }
 
     /// An address as an account remembers it: it cannot be read from that, nor compared with another account's.
@@ -58,8 +61,10 @@ impl Guesses {
     /// # Errors
     /// RATE_LIMITED with the time after which it would pass.
     pub fn count(&self, email: &Email) -> Result<()> {
-        if self.tries.len() > ACCOUNTS_AT_REST_MAX {
+        if self.tries.len() > self.forgets_above.load(Ordering::Relaxed) {
             self.tries.retain_recent();
+            // Looked through again only when there are twice as many as could not be forgotten.
+            self.forgets_above.store((2 * self.tries.len()).max(ACCOUNTS_AT_REST_MAX), Ordering::Relaxed);
         }
         // Hashed, so that what strangers send takes no memory.
         self.tries.check_key(&self.accounts.hash_one(email.as_str())).map_err(|early| {

@@ -13,7 +13,7 @@ use crate::{
     model::{
         self, Account, Client, Digest, Email, ForeignProfile, Password, PasswordChange, Profile, ProfileChange, User,
     },
-    passwords::Passwords,
+    passwords::{HashPlace, Passwords},
     search::{WordRange, words},
     sessions::{Sessions, SignedIn},
     store::{Known, Store},
@@ -93,18 +93,18 @@ impl Users {
         let account = self.store.account_by_email(email).await?;
         let user_id = account.as_ref().map(|account| account.user.id);
         let place = self.place(user_id, &client);
-        // Not recorded: whoever has many addresses could fill the disk.
+        // Only a try that is looked at is counted. Not recorded: whoever has many addresses could fill the disk.
+        let admission = self.passwords.admit().await?;
         self.admit_try(email, user_id, place).await?;
-        let outcome = self.begin_session(account, password, (client.user_agent, place)).await;
+        let outcome = self.begin_session(account, (password, admission), (client.user_agent, place)).await;
         Audit::of("user.logged_in").by(user_id).outcome(outcome)
     }
 
     /// The same steps for an unknown account.
     async fn admit_try(&self, email: &Email, user_id: Option<UserId>, place: Option<Digest>) -> Result<()> {
         let Some(place) = place else { return Ok(()) };
-        let Err(refusal) = self.guesses.count(email) else { return Ok(()) };
         let is_known = self.store.knows_place(user_id.unwrap_or(NOBODY), &place).await?;
-        if is_known { Ok(()) } else { Err(refusal) }
+        if is_known { Ok(()) } else { self.guesses.count(email) }
     }
 
     fn place(&self, user_id: Option<UserId>, client: &Client) -> Option<Digest> {
@@ -115,11 +115,11 @@ impl Users {
     async fn begin_session(
         &self,
         account: Option<Account>,
-        password: Password,
+        (password, place): (Password, HashPlace),
         from: (String, Option<Digest>),
     ) -> Result<SignedIn> {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let is_right = self.passwords.verify(password, hash).await?;
+        let is_right = self.passwords.verify(password, hash, place).await?;
         let account = account.filter(|_| is_right).ok_or_else(|| refused("unknown account or wrong password"))?;
         let (session, tokens) = self.sessions.begin(account.user.id, from)?;
         if !self.store.begin_session(session, &account.password_hash).await? {
@@ -149,7 +149,8 @@ impl Users {
         new: Password,
     ) -> Result<()> {
         let from = self.store.account(user_id).await?.map(|account| account.password_hash);
-        let is_right = self.passwords.verify(current, from.clone()).await?;
+        let admission = self.passwords.admit().await?;
+        let is_right = self.passwords.verify(current, from.clone(), admission).await?;
         let from = from.filter(|_| is_right).ok_or_else(|| refused("wrong password"))?;
         let to = self.passwords.hash(new).await?;
         let is_changed = self.sessions.change_password(PasswordChange { user_id, from, to, keep }).await?;

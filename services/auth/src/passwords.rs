@@ -37,7 +37,8 @@ pub struct Passwords {
     running: Arc<Semaphore>,
 }
 
-struct Admission {
+/// A place among those who hash, held until the hash is done.
+pub struct HashPlace {
     _place: OwnedSemaphorePermit,
     _running: OwnedSemaphorePermit,
 }
@@ -60,19 +61,20 @@ impl Passwords {
     /// # Errors
     /// RATE_LIMITED when too many are waiting.
     pub async fn hash(&self, password: Password) -> Result<String> {
-        let argon2 = self.argon2.clone();
-        self.run(move || Ok(argon2.hash_password(password.as_bytes()).map_err(Error::internal)?.to_string())).await
+        let (argon2, admission) = (self.argon2.clone(), self.admit().await?);
+        run(admission, move || Ok(argon2.hash_password(password.as_bytes()).map_err(Error::internal)?.to_string()))
+            .await
     }
 
     /// Whether the password is the one of the hash; never without a hash, and that takes as long.
     ///
     /// # Errors
-    /// RATE_LIMITED when too many are waiting; INTERNAL when the hash is none.
-    pub async fn verify(&self, password: Password, hash: Option<String>) -> Result<bool> {
+    /// INTERNAL when the hash is none.
+    pub async fn verify(&self, password: Password, hash: Option<String>, admission: HashPlace) -> Result<bool> {
         let argon2 = self.argon2.clone();
         let is_known = hash.is_some();
         let hash = hash.unwrap_or_else(|| HASH_OF_NOBODY.to_owned());
-        let is_equal = self.run(move || {
+        let is_equal = run(admission, move || {
             let hash = PasswordHash::new(&hash).map_err(Error::internal)?;
             match argon2.verify_password(password.as_bytes(), &hash) {
                 Ok(()) => Ok(true),
@@ -83,25 +85,33 @@ impl Passwords {
         Ok(is_equal.await? && is_known)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    /// A place for one hash.
+    ///
+    /// # Errors
+    /// RATE_LIMITED when too many are waiting.
+    pub async fn admit(&self) -> Result<HashPlace> {
         let began = Instant::now();
-        let admission = self.admit().await.inspect_err(|_| {
+        let admission = self.wait().await.inspect_err(|_| {
             metrics::counter!("messenger_password_hashes_refused_total").increment(1);
         })?;
         metrics::histogram!("messenger_password_wait_seconds").record(began.elapsed());
-        let hashing = spawn_blocking(move || {
-            // Held until the hash is done, also when nobody waits for it any more.
-            let _admission = admission;
-            work()
-        });
-        hashing.await.map_err(Error::internal)?
+        Ok(admission)
     }
 
-    async fn admit(&self) -> Result<Admission> {
+    async fn wait(&self) -> Result<HashPlace> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
         let running = timeout(WAIT_MAX, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| busy())?;
-        Ok(Admission { _place: place, _running: running.map_err(Error::internal)? })
+        Ok(HashPlace { _place: place, _running: running.map_err(Error::internal)? })
     }
+}
+
+async fn run<T: Send + 'static>(admission: HashPlace, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let hashing = spawn_blocking(move || {
+        // Held until the hash is done, also when nobody waits for it any more.
+        let _admission = admission;
+        work()
+    });
+    hashing.await.map_err(Error::internal)?
 }
 
 fn busy() -> Error {
@@ -129,9 +139,13 @@ mod tests {
         let costs = "$argon2id$v=19$m=19456,t=2,p=1$";
         assert!(hash.starts_with(costs) && HASH_OF_NOBODY.starts_with(costs), "{hash}");
         assert_eq!(hash.len(), HASH_OF_NOBODY.len());
-        assert!(passwords.verify(password("correct horse"), Some(hash.clone())).await.expect("a place"));
-        assert!(!passwords.verify(password("wrong horse"), Some(hash)).await.expect("a place"));
-        assert!(!passwords.verify(password("whatever"), None).await.expect("a place"));
+        let verify = async |text, hash| {
+            let admission = passwords.admit().await.expect("a place");
+            passwords.verify(password(text), hash, admission).await.expect("a hash")
+        };
+        assert!(verify("correct horse", Some(hash.clone())).await);
+        assert!(!verify("wrong horse", Some(hash)).await);
+        assert!(!verify("whatever", None).await);
     }
 
     #[tokio::test]
