@@ -8,7 +8,7 @@ use messenger_proto::auth::v1::{
     self as proto, GetJwksRequest, WatchRevocationsRequest, auth_service_client::AuthServiceClient,
 };
 use messenger_telemetry::Shutdown;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 
@@ -91,13 +91,14 @@ pub async fn follow_revocations(
         let mut last_number = 0;
         let mut retry = RETRY_FIRST;
         loop {
-            let before = last_number;
+            let (before, opened) = (last_number, Instant::now());
             let watched = watch(auth.clone(), &mut last_number, &verifier, |revocation| {
                 verifier.revoke(revocation);
                 on_revocation(&revocation);
             });
             let Err(error) = watched.await;
-            if last_number > before {
+            // One that lasted is no failure: connections end at their age.
+            if last_number > before || opened.elapsed() > RETRY_MAX {
                 retry = RETRY_FIRST;
             }
             back_off(&mut retry, "revocations cannot be followed", &error).await;
