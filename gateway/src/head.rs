@@ -1,7 +1,7 @@
 //! The first head of a connection, read before HTTP begins: the HTTP server sets 16 KiB aside for each connection it
 //! serves, and whoever never finishes a request is not worth that.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Set aside before the first byte is there; most heads fit.
@@ -18,6 +18,9 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin), bytes_max: usize
         if stream.read_buf(&mut head).await.ok()? == 0 {
             return None;
         }
+        // HTTP skips empty lines before a request: they are no head.
+        let blank = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        head.advance(blank);
     }
     Some(head.freeze())
 }
@@ -46,13 +49,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_is_read_to_its_end_however_it_comes() {
-        for head in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"GET / HTTP/1.1\nHost: x\n\n", b"\r\n\r\n"] {
+        for head in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], b"GET / HTTP/1.1\nHost: x\n\n"] {
             for at_once in [1, 2, 3, 100] {
                 assert_eq!(read_of(head, at_once).await.as_deref(), Some(head), "{at_once}");
             }
         }
         assert_eq!(read_of(b"GET / HTTP/1.1\r\nHost: x\r\n", 3).await, None);
-        assert_eq!(read_of(b"", 1).await, None);
+        for nothing in [&b""[..], b"\r\n\r\n", b"\n\n\n"] {
+            assert_eq!(read_of(nothing, 1).await, None);
+        }
     }
 
     #[tokio::test]
