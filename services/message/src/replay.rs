@@ -17,6 +17,10 @@ pub const PAGE_ENTRIES_MAX: u32 = 500;
 /// Entries on a page nobody gave a size for.
 pub const PAGE_ENTRIES_DEFAULT: u32 = 200;
 
+/// So many positions behind the head a page is read at once; further behind it is asked first how much was missed, for
+/// the page would be chosen from all of it.
+const NEAR_POSITIONS: i64 = 50_000;
+
 /// Replays what users missed.
 #[derive(Clone)]
 pub struct Replays {
@@ -66,19 +70,10 @@ impl Replays {
     /// RESYNC_REQUIRED when `after` is above the journal's head, or more than 10,000 entries were missed beside the
     /// conversations left out.
     pub async fn page(&self, user: UserId, after: Position, left_out: LeftOut, entries: u32) -> Result<Page> {
-        let (is_first, excluded) = match left_out {
-            LeftOut::Conversations(excluded) => (false, excluded),
-            LeftOut::Unknown => (true, Vec::new()),
+        let (mut page, limited) = match left_out {
+            LeftOut::Conversations(excluded) => (self.replay(user, after, &excluded, entries).await?, Vec::new()),
+            LeftOut::Unknown => self.first_page(user, after, entries).await?,
         };
-        let mut page = self.store.replay(user, after, &excluded, entries).await?;
-        if page.complete_to < after {
-            return Err(foreign());
-        }
-        let limited = if is_first && page.has_more { self.limited(user, after).await? } else { Vec::new() };
-        if !limited.is_empty() {
-            let excluded: Vec<_> = limited.iter().map(|missed| missed.conversation_id).collect();
-            page = self.store.replay(user, after, &excluded, entries).await?;
-        }
         let fit = fitting(&page.entries, entry_bytes);
         if fit < page.entries.len() {
             page.entries.truncate(fit);
@@ -87,6 +82,35 @@ impl Replays {
         }
         metrics::counter!("messenger_replay_pages_total").increment(1);
         Ok(Page { page, limited })
+    }
+
+    /// Looks at what was missed before or after the page: after it only where little can have been.
+    async fn first_page(
+        &self,
+        user: UserId,
+        after: Position,
+        entries: u32,
+    ) -> Result<(ReplayPage, Vec<MissedMessages>)> {
+        if self.feed.position().0 - after.0 <= NEAR_POSITIONS {
+            let page = self.replay(user, after, &[], entries).await?;
+            if !page.has_more {
+                return Ok((page, Vec::new()));
+            }
+        }
+        let limited = self.limited(user, after).await?;
+        let excluded: Vec<_> = limited.iter().map(|missed| missed.conversation_id).collect();
+        Ok((self.replay(user, after, &excluded, entries).await?, limited))
+    }
+
+    async fn replay(
+        &self,
+        user: UserId,
+        after: Position,
+        excluded: &[ConversationId],
+        entries: u32,
+    ) -> Result<ReplayPage> {
+        let page = self.store.replay(user, after, excluded, entries).await?;
+        if page.complete_to < after { Err(foreign()) } else { Ok(page) }
     }
 
     /// Conversations in which too much was missed to be replayed.

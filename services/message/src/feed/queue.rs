@@ -98,7 +98,8 @@ impl Queue {
         if matches!(event, FeedEvent::Signal(_)) && state.bytes + weight > QUEUE_BYTES_FOR_SIGNALS_MAX {
             return true;
         }
-        if state.bytes + weight > QUEUE_BYTES_MAX {
+        // What one commit brings is there anyway, however large: a queue that is empty takes it.
+        if state.bytes > 0 && state.bytes + weight > QUEUE_BYTES_MAX {
             drop(state);
             metrics::counter!("messenger_followers_overflowed_total").increment(1);
             self.end(Error::new(ErrorKind::RateLimited, "reads too slowly: continue from the last position"));
@@ -205,5 +206,14 @@ mod tests {
             assert!(queue.push(signal()), "dropped, not ended");
         }
         assert!(queue.lock().bytes <= QUEUE_BYTES_FOR_SIGNALS_MAX);
+    }
+
+    #[test]
+    fn an_event_larger_than_the_bound_is_taken_by_an_empty_queue() {
+        let queue = Queue::default();
+        let conversations = vec![ConversationId::from_uuid(uuid::Uuid::nil()); QUEUE_BYTES_MAX / ID_BYTES + 1];
+        let user = UserId::from_uuid(uuid::Uuid::nil());
+        assert!(queue.push(FeedEvent::UserFollowed { user, position: Position(0), conversations }));
+        assert!(!queue.push(FeedEvent::Heartbeat(Position(0))), "ended");
     }
 }
