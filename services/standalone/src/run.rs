@@ -7,12 +7,14 @@ use messenger_gateway::{Parts, ResumeKey};
 use messenger_proto::{auth, conversation, message};
 use messenger_rpc::{Encrypted, HealthReporter, Plaintext, Port};
 use messenger_telemetry::{Shutdown, install_metrics};
+use tokio::time::timeout;
 
 use crate::{backend::Backend, config::Config};
 
 /// The edge has this long, and its drain delay, to answer what is in flight and to tell its clients, the services a little after it.
 const EDGE_DRAIN_MAX: Duration = Duration::from_millis(6_500);
 const SERVICES_DRAIN_MAX: Duration = Duration::from_secs(2);
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 
 const GRPC_REMEDY: &str = "give this process a certificate with --certificates (MESSENGER_CERTIFICATES)";
 
@@ -71,7 +73,8 @@ pub async fn run(config: Config) -> Result<()> {
     let (served, _) = tokio::join!(serve, edge.drained(edge_drain_max));
     if services.drain(SERVICES_DRAIN_MAX).await {
         grpc.await.unwrap_or(Ok(()))?;
-        location.settle().await;
+        // What is not copied in this time stays in the log.
+        let _ = timeout(SETTLED_WITHIN, location.settle()).await;
     }
     services.outcome().and(served)
 }

@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, time::Duration};
 
 use messenger_core::{Error, ErrorKind};
 use sqlx::{
-    ConnectOptions as _, Connection as _, Executor as _, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::time::Instant;
@@ -72,11 +72,15 @@ pub(crate) async fn settle(folder: &Path) {
         let options = SqliteConnectOptions::new().filename(&file).busy_timeout(SETTLED_WITHIN);
         let settled = async {
             let mut connection = options.connect().await?;
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
-            connection.close().await
+            let (busy, _, _): (i64, i64, i64) =
+                sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+            connection.close().await?;
+            Ok::<_, sqlx::Error>(busy != 0)
         };
-        if let Err(error) = settled.await {
-            tracing::warn!(file = %file.display(), %error, "sqlite: the log stays beside its file");
+        match settled.await {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(file = %file.display(), "sqlite: somebody uses the file: its log stays"),
+            Err(error) => tracing::warn!(file = %file.display(), %error, "sqlite: the log stays beside its file"),
         }
     }
 }
