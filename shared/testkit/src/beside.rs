@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::{
     sync::oneshot::{self, error::TryRecvError},
     task::JoinHandle,
-    time::interval,
+    time::{MissedTickBehavior, interval},
 };
 
 use crate::{Api, TestClient, User, Wire};
@@ -64,6 +64,8 @@ async fn talk(
     mut stopped: oneshot::Receiver<()>,
 ) -> anyhow::Result<()> {
     let mut ticks = interval(EXCHANGE_EVERY);
+    // A stall is not made up for: that would be a flood.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut said, mut last) = (0, None);
     while last.is_none_or(|last| said < last) {
         ticks.tick().await;

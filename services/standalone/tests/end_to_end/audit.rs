@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use messenger_testkit::{Cluster, Shape, User};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-/// The audit records of every process, of whom it concerns: action, outcome, subject.
-fn records(cluster: &Cluster, user: &User) -> Vec<(String, String, Option<String>)> {
+/// Action, outcome, subject.
+type Record = (String, String, Option<String>);
+
+/// The audit records of every process, of whom it concerns.
+fn records(cluster: &Cluster, user: &User) -> Vec<Record> {
     let logs = cluster.parts().into_iter().filter_map(|part| cluster.process(part)).map(|process| process.log());
     let lines: Vec<Value> = logs
         .flat_map(|log| log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<_>>())
@@ -23,6 +26,16 @@ fn records(cluster: &Cluster, user: &User) -> Vec<(String, String, Option<String
             (action, outcome, text(record, "subject.id"))
         })
         .collect()
+}
+
+/// Waits until these are there: a line is read a little after it was written.
+async fn written(cluster: &Cluster, user: &User, expected: &[Record]) -> anyhow::Result<()> {
+    let are_there = async {
+        while !expected.iter().all(|record| records(cluster, user).contains(record)) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), are_there).await.with_context(|| format!("{:#?}", records(cluster, user)))
 }
 
 async fn call(cluster: &Cluster, user: &User, (method, path): (Method, &str), body: Value) -> anyhow::Result<u16> {
@@ -70,18 +83,17 @@ async fn account_for(shape: Shape) -> anyhow::Result<()> {
         record("sessions.ended", "done", None),
         record("token.refused", "TOKEN_REVOKED", None),
     ];
-    let written = records(&cluster, &ann);
-    ensure!(expected.iter().all(|record| written.contains(record)) && written.len() == expected.len(), "{written:#?}");
-    for refused in [
+    written(&cluster, &ann, &expected).await?;
+    let written_of_ann = records(&cluster, &ann);
+    ensure!(written_of_ann.len() == expected.len(), "{written_of_ann:#?}");
+    let refused = [
         record("conversation.updated", "FORBIDDEN", None),
         record("participant.demoted", "FORBIDDEN", Some(&ann)),
         record("participant.promoted", "FORBIDDEN", Some(&bob)),
-    ] {
-        ensure!(records(&cluster, &bob).contains(&refused), "{refused:?}");
-    }
+    ];
+    written(&cluster, &bob, &refused).await?;
     let nobody = User { id: String::new(), ..bob.clone() };
-    ensure!(records(&cluster, &nobody).contains(&record("token.refused", "UNAUTHENTICATED", None)));
-    Ok(())
+    written(&cluster, &nobody, &[record("token.refused", "UNAUTHENTICATED", None)]).await
 }
 
 #[tokio::test]

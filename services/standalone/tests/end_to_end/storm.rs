@@ -122,7 +122,7 @@ async fn cut_short(n: usize, call: impl Future<Output = Result<String, Status>>)
 /// The server ends connections on which too many leave, and those who left may leave no room for one more.
 fn is_kept_out(status: &Status) -> bool {
     let is_cut_off = status.source().is_some_and(|cause| cause.is::<tonic::transport::Error>());
-    is_cut_off || status.code() == Code::ResourceExhausted
+    is_cut_off || matches!(status.code(), Code::ResourceExhausted | Code::Unavailable | Code::DeadlineExceeded)
 }
 
 /// None, some turns of this process, some milliseconds, as long as it takes.
