@@ -32,7 +32,8 @@ pub fn follow(auth: &Auth, verifier: &Arc<Verifier>, shutdown: &Shutdown) {
     shutdown.spawn(follow_revocations(auth.clone(), Arc::clone(verifier), shutdown.token.clone(), |_| {}));
 }
 
-/// Fetches the JWK sets until `shutdown`: at once, every minute, and when a token names an unknown key. Has `auth` admit
+/// Fetches the JWK sets until `shutdown`: at once, every minute, every two seconds while some are missing, and when a token
+/// names an unknown key. Has `auth` admit
 /// the users of other identity systems.
 pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: CancellationToken) {
     verifier.set_admission(Arc::new(ByCall(auth.clone())));
@@ -41,11 +42,12 @@ pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: Cancella
         let mut has_unknown_key = false;
         loop {
             match fetch(auth.clone(), &verifier, has_unknown_key).await {
-                Ok(()) => {
+                Ok(are_all_there) => {
                     retry = RETRY_FIRST;
                     sleep(FETCH_PAUSE).await;
+                    let patience = if are_all_there { REFETCH_INTERVAL } else { FETCH_PAUSE };
                     // Elapsed or notified: either way it is time.
-                    has_unknown_key = timeout(REFETCH_INTERVAL, verifier.wants_keys().notified()).await.is_ok();
+                    has_unknown_key = timeout(patience, verifier.wants_keys().notified()).await.is_ok();
                 }
                 Err(error) => back_off(&mut retry, "the JWK set could not be fetched", &error).await,
             }
@@ -54,16 +56,19 @@ pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: Cancella
     .await;
 }
 
-async fn fetch(mut auth: Auth, verifier: &Verifier, has_unknown_key: bool) -> Result<(), Error> {
+/// False while auth waits for the keys of another identity system.
+async fn fetch(mut auth: Auth, verifier: &Verifier, has_unknown_key: bool) -> Result<bool, Error> {
     let mut request = Request::new(GetJwksRequest { has_unknown_key });
     with_deadline(&mut request, FETCH_TIMEOUT);
     let answer = auth.get_jwks(request).await.map_err(|status| from_status(&status))?.into_inner();
+    let are_all_there = answer.foreign_issuers.iter().all(|issuer| !issuer.jwks.is_empty());
     verifier.set_foreign(answer.foreign_issuers.into_iter().map(foreign_issuer).collect());
     if answer.jwks.is_empty() {
         verifier.clear_keys();
-        return Ok(());
+    } else {
+        verifier.set_keys(&answer.jwks)?;
     }
-    verifier.set_keys(&answer.jwks)
+    Ok(are_all_there)
 }
 
 fn foreign_issuer(issuer: proto::ForeignIssuer) -> ForeignIssuer {
