@@ -45,21 +45,31 @@ const KEYED_PLANS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
-/// The store on PostgreSQL: sessions to read, one more to append.
+/// Four reads of memberships, a page and the head at once.
+const FEED_SESSIONS: u32 = 6;
+
+/// The store on PostgreSQL: sessions to read, six for the feed, one to append.
 #[derive(Debug)]
 pub struct PostgresStore {
     sessions: Sessions,
+    /// Of the feed: however many read, it hears of what was stored.
+    feed: Sessions,
     writer: Writer,
 }
 
 impl PostgresStore {
-    /// Migrates the schema `message`. Reads with at most `sessions_max` sessions, beside the writer's.
+    /// Migrates the schema `message`. Reads with at most `sessions_max` sessions, beside six of the feed and the writer's.
     ///
     /// # Errors
     /// As [`migrate_postgres`].
     pub async fn open(url: &str, sessions_max: u32) -> Result<Self> {
         let options = migrate_postgres(url, CONTEXT, MIGRATIONS).await?.options(KEYED_PLANS);
-        Ok(Self { sessions: Sessions::new(options.clone(), sessions_max), writer: Writer::new(options) })
+        let sessions = |sessions_max| Sessions::new(options.clone(), sessions_max);
+        Ok(Self {
+            sessions: sessions(sessions_max),
+            feed: sessions(FEED_SESSIONS),
+            writer: Writer::new(options.clone()),
+        })
     }
 }
 
@@ -67,7 +77,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     #[instrument(level = "debug", skip_all)]
     async fn journal(&self) -> Result<JournalHead> {
-        feed::journal(&self.sessions).await
+        feed::journal(&self.feed).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -87,12 +97,12 @@ impl Store for PostgresStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage> {
-        feed::read_journal(&self.sessions, after, limit).await
+        feed::read_journal(&self.feed, after, limit).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn follow(&self, users: &[UserId]) -> Result<Followed> {
-        feed::follow(&self.sessions, users).await
+        feed::follow(&self.feed, users).await
     }
 
     #[instrument(level = "debug", skip_all)]
