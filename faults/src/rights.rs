@@ -2,11 +2,10 @@
 //! logs when it asks and when it is answered.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use messenger_testkit::{Api, User};
@@ -46,12 +45,10 @@ pub struct Admin {
     pub members: Vec<Member>,
     pub edges: Vec<SocketAddr>,
     pub random: Random,
-    /// What was asked for and when, last, without an answer.
-    pub unanswered: HashMap<(Change, usize), Instant>,
+    /// Of the group: nobody else changes it. Every change is asked for with it, so that none is made late.
+    pub version: i64,
 }
 
-/// What was asked for without an answer may be done as late as this, by a process that stood still.
-const DOUBTFUL_FOR: Duration = Duration::from_secs(60);
 /// Then it asks again, elsewhere.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -87,16 +84,16 @@ impl Admin {
         Ok(())
     }
 
-    /// Asks until it is answered with success.
+    /// Asks until it is answered with success, or an attempt without an answer turns out to have been made.
     async fn make(&mut self, change: Change, at: usize, log: &mut Log, board: &Board) -> anyhow::Result<()> {
         let client = self.members[at].client;
         log.write(&Line::Ask { change, client })?;
         let mut gateway = self.random.below(self.edges.len() as u64) as usize;
+        let mut is_doubtful = false;
         loop {
             match self.ask(change, &self.members[at].user, self.edges[gateway]).await {
                 Ok((status, _)) if status.is_success() => break,
-                // An earlier attempt without an answer removed it.
-                Ok((StatusCode::NOT_FOUND, _)) if self.is_doubtful(Change::Remove, client) => break,
+                Ok((_, problem)) if is_doubtful && problem["code"] == "VERSION_CONFLICT" => break,
                 Ok((StatusCode::TOO_MANY_REQUESTS, _)) => {}
                 Ok((StatusCode::UNAUTHORIZED, _)) => {
                     // Its token has had its time.
@@ -108,26 +105,14 @@ impl Admin {
                     board.wrong(format!("{change:?} of {client} was answered {status} {answer}"));
                     break;
                 }
-                _ => _ = self.unanswered.insert((change, client), Instant::now()),
+                _ => is_doubtful = true,
             }
             gateway = (gateway + 1) % self.edges.len();
             sleep(RETRY_AFTER).await;
         }
+        self.version += 1;
         board.changes.fetch_add(1, Ordering::Relaxed);
-        log.write(&Line::Done { change, client })?;
-        // An attempt to give it that nobody answered may still be done: it counts as asked back.
-        let given = match change {
-            Change::Remove => Change::Add,
-            Change::Demote => Change::Promote,
-            Change::Restrict => Change::Open,
-            Change::Add | Change::Promote | Change::Open => return Ok(()),
-        };
-        if self.is_doubtful(given, client) { log.write(&Line::Ask { change: given, client }) } else { Ok(()) }
-    }
-
-    fn is_doubtful(&self, change: Change, client: usize) -> bool {
-        let is_meant = |asked: &(Change, usize)| asked.0 == change && (asked.1 == client || change == Change::Open);
-        self.unanswered.iter().any(|(asked, at)| is_meant(asked) && at.elapsed() < DOUBTFUL_FOR)
+        log.write(&Line::Done { change, client })
     }
 
     async fn ask(&self, change: Change, user: &str, edge: SocketAddr) -> anyhow::Result<(StatusCode, Value)> {
@@ -143,6 +128,7 @@ impl Admin {
             Change::Open => (Method::PATCH, group, Some(json!({ "isRestricted": false }))),
         };
         let api = Api::new(format!("http://{edge}"));
+        let path = format!("{path}?expectedVersion={}", self.version);
         timeout(ANSWERED_WITHIN, api.call(method, &path, Some(&self.user.token), body)).await?
     }
 }

@@ -1,7 +1,6 @@
 //! One run: start everything, let clients write while things break, let it settle, compare.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -123,7 +122,7 @@ fn start_admin(people: &People, cluster: &Cluster, random: &mut Random, around: 
         members: people.members.clone(),
         edges: cluster.edges(),
         random: random.fork(),
-        unanswered: HashMap::new(),
+        version: 1,
     };
     let (board, folder) = (Arc::clone(board), folder.to_owned());
     tasks.spawn(async move { admin.run(board, &folder, number).await });
