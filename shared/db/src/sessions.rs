@@ -49,7 +49,7 @@ impl Sessions {
     /// All rows.
     ///
     /// # Errors
-    /// As [`error`] has them; UNAVAILABLE also when no session is free within 2 s, or there is no answer within 7 s.
+    /// As [`error()`] has them; UNAVAILABLE also when no session is free within 2 s, or there is no answer within 7 s.
     pub async fn fetch_all<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<Vec<O>, Error>
     where
         O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
