@@ -5,34 +5,31 @@ use std::{
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::extract::FromRequestParts;
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
 use http::request::Parts;
-use messenger_core::{Error, ErrorKind, UserId};
+use messenger_core::{Error, UserId};
+use messenger_rpc::Attempts;
 
 use super::problem::Problem;
 use crate::peer::{address, network};
 
 /// Logins a minute from one address, over all accounts.
-const LOGINS_PER_ADDRESS: u32 = 100;
+const LOGINS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
 /// Registrations a minute from one address.
-const REGISTRATIONS_PER_ADDRESS: u32 = 60;
+const REGISTRATIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
 /// Refreshes a minute from one address.
-const REFRESHES_PER_ADDRESS: u32 = 300;
-/// Keys of one limiter above which those at rest are forgotten.
-const KEYS_AT_REST_MAX: usize = 10_000;
+const REFRESHES_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(300).expect("not zero");
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// The limiters of what needs no token.
 pub(super) struct AuthLimits {
-    logins_per_account: DefaultKeyedRateLimiter<(IpAddr, u64)>,
-    logins: DefaultKeyedRateLimiter<IpAddr>,
-    registrations: DefaultKeyedRateLimiter<IpAddr>,
-    refreshes: DefaultKeyedRateLimiter<IpAddr>,
+    logins_per_account: Attempts<(IpAddr, u64)>,
+    logins: Attempts<IpAddr>,
+    registrations: Attempts<IpAddr>,
+    refreshes: Attempts<IpAddr>,
     accounts: RandomState,
 }
 
@@ -40,17 +37,13 @@ impl AuthLimits {
     /// With so many logins a minute from one address to one account.
     pub(super) fn new(logins_per_minute: NonZeroU32) -> Self {
         Self {
-            logins_per_account: RateLimiter::keyed(Quota::per_minute(logins_per_minute)),
-            logins: RateLimiter::keyed(per_minute(LOGINS_PER_ADDRESS)),
-            registrations: RateLimiter::keyed(per_minute(REGISTRATIONS_PER_ADDRESS)),
-            refreshes: RateLimiter::keyed(per_minute(REFRESHES_PER_ADDRESS)),
+            logins_per_account: Attempts::new(logins_per_minute, MINUTE),
+            logins: Attempts::new(LOGINS_PER_ADDRESS, MINUTE),
+            registrations: Attempts::new(REGISTRATIONS_PER_ADDRESS, MINUTE),
+            refreshes: Attempts::new(REFRESHES_PER_ADDRESS, MINUTE),
             accounts: RandomState::new(),
         }
     }
-}
-
-fn per_minute(count: u32) -> Quota {
-    Quota::per_minute(NonZeroU32::new(count).expect("the limits above are not zero"))
 }
 
 /// One request without a token, before anything is done for it. Admits everything when limits are off.
@@ -62,16 +55,16 @@ pub(super) struct Admission {
 impl Admission {
     /// May it register?
     pub(super) fn register(&self) -> Result<(), Error> {
-        self.limits.as_deref().map_or(Ok(()), |limits| check(&limits.registrations, &self.address))
+        self.limits.as_deref().map_or(Ok(()), |limits| limits.registrations.count(&self.address))
     }
 
     /// May it log in to this account?
     pub(super) fn login(&self, email: &str) -> Result<(), Error> {
         let Some(limits) = self.limits.as_deref() else { return Ok(()) };
-        check(&limits.logins, &self.address)?;
+        limits.logins.count(&self.address)?;
         // Hashed, so that what strangers send takes no memory.
         let account = limits.accounts.hash_one(email.trim().to_lowercase());
-        check(&limits.logins_per_account, &(self.address, account))
+        limits.logins_per_account.count(&(self.address, account))
     }
 
     /// Where it comes from, for the account to know; empty when nobody counts.
@@ -83,12 +76,12 @@ impl Admission {
     pub(super) fn change_password(&self, user_id: UserId) -> Result<(), Error> {
         let Some(limits) = self.limits.as_deref() else { return Ok(()) };
         let account = limits.accounts.hash_one(user_id);
-        check(&limits.logins_per_account, &(IpAddr::V6(Ipv6Addr::UNSPECIFIED), account))
+        limits.logins_per_account.count(&(IpAddr::V6(Ipv6Addr::UNSPECIFIED), account))
     }
 
     /// May it refresh a token?
     pub(super) fn refresh(&self) -> Result<(), Error> {
-        self.limits.as_deref().map_or(Ok(()), |limits| check(&limits.refreshes, &self.address))
+        self.limits.as_deref().map_or(Ok(()), |limits| limits.refreshes.count(&self.address))
     }
 }
 
@@ -99,16 +92,6 @@ impl<S: Sync> FromRequestParts<S> for Admission {
         let limits = parts.extensions.get::<Arc<AuthLimits>>().cloned();
         Ok(Self { address: network(address(parts)), limits })
     }
-}
-
-fn check<K: Clone + Eq + std::hash::Hash>(limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Error> {
-    if limiter.len() > KEYS_AT_REST_MAX {
-        limiter.retain_recent();
-    }
-    limiter.check_key(key).map_err(|early| {
-        let wait = early.wait_time_from(DefaultClock::default().now());
-        Error::new(ErrorKind::RateLimited, "too many attempts, try again later").with_retry_after(wait)
-    })
 }
 
 #[cfg(test)]

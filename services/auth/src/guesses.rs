@@ -6,30 +6,23 @@
 use std::{
     hash::{BuildHasher, RandomState},
     num::NonZeroU32,
-    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use aws_lc_rs::hmac;
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
-use messenger_core::{Error, ErrorKind, Result, UserId};
+use messenger_core::{Result, UserId};
+use messenger_rpc::Attempts;
 
 use crate::model::{Digest, Email};
 
-/// Tries at one account from places it does not know, at once …
+/// Tries at one account from places it does not know …
 const TRIES_MAX: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// … and one more each time so long has passed: ten in 15 minutes.
-const TRY_EVERY: Duration = Duration::from_secs(90);
-/// Accounts above which those at rest are forgotten.
-const ACCOUNTS_AT_REST_MAX: usize = 10_000;
+/// … in so long.
+const TRIES_TIME: Duration = Duration::from_secs(15 * 60);
 
 /// Counts them, in this process.
 pub struct Guesses {
-    tries: DefaultKeyedRateLimiter<u64>,
-    forgets_above: AtomicUsize,
+    tries: Attempts<u64>,
     accounts: RandomState,
     key: hmac::Key,
 }
@@ -38,10 +31,8 @@ impl Guesses {
     /// The secret is the store's: places are known for as long.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        let quota = Quota::with_period(TRY_EVERY).expect("not zero").allow_burst(TRIES_MAX);
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        let forgets_above = AtomicUsize::new(ACCOUNTS_AT_REST_MAX);
-        Self { tries: RateLimiter::keyed(quota), forgets_above, accounts: RandomState::new(), key }
+        Self { tries: Attempts::new(TRIES_MAX, TRIES_TIME), accounts: RandomState::new(), key }
     }
 
     /// An address as an account remembers it: it cannot be read from that, nor compared with another account's.
@@ -61,15 +52,7 @@ impl Guesses {
     /// # Errors
     /// RATE_LIMITED with the time after which it would pass.
     pub fn count(&self, email: &Email) -> Result<()> {
-        if self.tries.len() > self.forgets_above.load(Ordering::Relaxed) {
-            self.tries.retain_recent();
-            // Looked through again only when there are twice as many as could not be forgotten.
-            self.forgets_above.store((2 * self.tries.len()).max(ACCOUNTS_AT_REST_MAX), Ordering::Relaxed);
-        }
         // Hashed, so that what strangers send takes no memory.
-        self.tries.check_key(&self.accounts.hash_one(email.as_str())).map_err(|early| {
-            let wait = early.wait_time_from(DefaultClock::default().now());
-            Error::new(ErrorKind::RateLimited, "too many attempts, try again later").with_retry_after(wait)
-        })
+        self.tries.count(&self.accounts.hash_one(email.as_str()))
     }
 }

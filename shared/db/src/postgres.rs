@@ -15,9 +15,9 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Idle sessions older than this are pinged before use: the server may have been restarted meanwhile.
-const PING_AFTER: Duration = Duration::from_secs(1);
+pub(crate) const PING_AFTER: Duration = Duration::from_secs(1);
 
 /// How to connect for `context`: its schema first in the search path, its name for `pg_stat_activity`, and time-outs
 /// that free what a stuck session holds (statement 5 s, lock 2 s, idle in a transaction 5 s). A later `options` wins.

@@ -17,16 +17,16 @@ use tokio::{
     time::{Instant, error::Elapsed, sleep, timeout},
 };
 
-use crate::error;
+use crate::{
+    error,
+    postgres::{ACQUIRE_TIMEOUT, PING_AFTER},
+};
 
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// While the server restarts.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// For what `statement_timeout` (5 s) cannot see: a server that is gone without a word.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(7);
-/// Idle sessions older than this are pinged before use: the server may have been restarted meanwhile.
-const PING_AFTER: Duration = Duration::from_secs(1);
 
 /// Sessions that run single statements. No transaction is ever open on one between two of them, so that nothing has to be
 /// asked of the database in between: a pool of sqlx asks twice, for more than a page of history costs.

@@ -6,6 +6,7 @@
 mod accept;
 mod admission;
 pub mod args;
+mod attempts;
 mod balance;
 mod call;
 mod caller;
@@ -28,6 +29,7 @@ mod trace;
 mod uncancelled;
 
 pub use args::{ConnectArgs, Encrypted, GrpcArgs, Plaintext, Secret, ServeArgs};
+pub use attempts::Attempts;
 pub use call::{ServerAuth, routes};
 pub use caller::{Caller, request_as, with_deadline};
 pub use channel::{InProcessSlot, RpcChannel};
