@@ -93,3 +93,15 @@ async fn row_11_guessing_one_password_from_many_addresses() {
     assert_eq!(kind(&refused), ErrorKind::RateLimited);
     server.login(email, PASSWORD).await.expect("a gateway without limits says no address");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_11_a_known_place_takes_no_try_from_a_new_one() {
+    let server = Server::start().await;
+    let (email, home) = ("ann@example.org", "192.0.2.1");
+    let registration = RegisterRequest { address: home.to_owned(), ..registration("Ann", email) };
+    server.in_process().register(registration).await.expect("registered");
+    for _ in 0..12 {
+        server.login_from(home, email, PASSWORD).await.expect("known there");
+    }
+    server.login_from("203.0.113.9", email, PASSWORD).await.expect("the first from there");
+}
