@@ -54,10 +54,7 @@ pub struct Guard {
 /// # Errors
 /// VALIDATION_FAILED for a filter or an endpoint that cannot be used; INTERNAL when called twice.
 pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
-    let filter: Targets = config
-        .log_filter
-        .parse()
-        .map_err(|error| Error::invalid("MESSENGER_LOG", format!("is not a log filter: {error}")))?;
+    let filter = log_filter(&config.log_filter)?;
     let is_exporting = ENDPOINTS.into_iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
     let traces = if is_exporting { Some(exporting(config.service_name)?) } else { None };
     let repeats = Repeats::default();
@@ -69,6 +66,31 @@ pub fn init(config: TelemetryConfig) -> Result<Guard, Error> {
         .map_err(Error::internal)?;
     repeats.report();
     Ok(Guard { traces })
+}
+
+/// Stricter than `Targets` reads it: a misspelt level would be a target nobody has, and all others would be silent; one
+/// left out would be ERROR. A log without lines is missed when it is needed.
+fn log_filter(text: &str) -> Result<Targets, Error> {
+    let mut filter = Targets::new();
+    for part in text.split(',').map(str::trim) {
+        let (target, level) = part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        let level: Option<LevelFilter> = (!level.is_empty()).then(|| level.parse().ok()).flatten();
+        filter = match (target, level) {
+            (None, Some(level)) => filter.with_default(level),
+            (Some(target), Some(level)) if is_target(target) => filter.with_target(target, level),
+            _ => return Err(not_a_filter(part)),
+        };
+    }
+    Ok(filter)
+}
+
+fn is_target(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || "_:.-".contains(letter))
+}
+
+fn not_a_filter(part: &str) -> Error {
+    let each = "each part must be a level (off, error, warn, info, debug, trace) or target=level";
+    Error::invalid("MESSENGER_LOG", format!("(--log) is not a log filter at {part:?}: {each}, separated by commas"))
 }
 
 fn log_layer<S>(repeats: &Repeats) -> Box<dyn Layer<S> + Send + Sync>
@@ -145,6 +167,32 @@ impl Drop for Guard {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the last traces were not sent"),
             Err(_) => tracing::warn!("the last traces were not sent in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_means_what_it_says() {
+        let filter = log_filter("WARN, messenger_message=debug,messenger_message::store=off").expect("a filter");
+        assert!(filter.would_enable("sqlx", &Level::WARN) && !filter.would_enable("sqlx", &Level::INFO));
+        assert!(filter.would_enable("messenger_message::feed", &Level::DEBUG));
+        assert!(!filter.would_enable("messenger_message::store", &Level::ERROR));
+        log_filter(LOG_FILTER_DEFAULT).expect("the default");
+    }
+
+    #[test]
+    fn one_that_means_nothing_is_refused_in_one_line() {
+        for text in
+            ["", ",", "info,", "loud", "x", "info,x", "loud=", "=info", "x=loud", "a=b=c", "x[{id}]=info", "a b=info"]
+        {
+            let line = log_filter(text).expect_err(text).message().to_owned();
+            assert!(line.starts_with("MESSENGER_LOG") && line.contains("--log") && !line.contains('\n'), "{line}");
         }
     }
 }

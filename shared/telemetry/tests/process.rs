@@ -8,7 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use messenger_core::ErrorKind;
 use messenger_telemetry::{LOG_FILTER_DEFAULT, TelemetryConfig, init};
 
 fn config(log_filter: &str) -> TelemetryConfig {
@@ -99,11 +98,4 @@ fn a_collector_that_hangs_does_not_hold_the_process() {
     assert!(output.status.success(), "{output:?}");
     assert!(started.elapsed() < Duration::from_secs(30));
     drop(listener);
-}
-
-#[test]
-fn a_bad_filter_names_its_setting() {
-    let error = init(config("messenger=loud,=,")).expect_err("no filter");
-    assert_eq!(error.kind(), ErrorKind::ValidationFailed);
-    assert!(error.message().starts_with("MESSENGER_LOG"), "{error}");
 }

@@ -35,7 +35,7 @@ fn a_setting_that_is_wrong_is_named_in_one_line() {
         ("DATABASE_URL", "postgres://127.0.0.1:1/x", "DATABASE_URL"),
         ("MESSENGER_ACCESS_TOKEN_TTL", "16m", "--access-token-ttl"),
         ("MESSENGER_REFRESH_TOKEN_TTL", "soon", "--refresh-token-ttl"),
-        ("MESSENGER_LOG", "a=b=c", "MESSENGER_LOG"),
+        ("MESSENGER_LOG", "loud=,x", "MESSENGER_LOG (--log)"),
     ];
     for (name, value, named) in cases {
         let output = auth(folder.path(), &[(name, value)]);
