@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -12,7 +12,9 @@ use std::{
 };
 
 use futures_util::Stream;
-use messenger_tls::{Mutual, Name, TlsAcceptor, name_of, server::TlsStream};
+use messenger_core::Error;
+use messenger_telemetry::{Audit, AuditLimit};
+use messenger_tls::{Mutual, Name, TlsAcceptor, TlsError, name_of, server::TlsStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -23,6 +25,8 @@ use tokio::{
 use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 use uuid::Uuid;
+
+use crate::call::HANDLER_TIMEOUT;
 
 /// Connections to one server: processes of ours have one each, others come by the dozen.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -35,8 +39,8 @@ const HANDSHAKES_MAX: usize = 512;
 const BEGUN_WITHIN: Duration = Duration::from_secs(5);
 /// What every HTTP/2 connection begins with.
 const PREFACE_BYTES: usize = 24;
-/// What calls have to end when a connection has reached its age.
-const GRACE: Duration = Duration::from_secs(10);
+/// When a connection has reached its age, calls under way have as long as any call has.
+const GRACE: Duration = HANDLER_TIMEOUT;
 /// When there are no file descriptors, for example.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
@@ -45,12 +49,16 @@ const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 pub(crate) struct Peer {
     /// By its certificate.
     pub name: Option<Name>,
+    /// Where it is; none when it has just left.
+    pub address: Option<IpAddr>,
 }
 
 /// The connections of a listener, ready to be served. Dropped, it listens no more: nobody is accepted and then left.
 pub(crate) struct Incoming {
     listener: TcpListener,
     encryption: Option<Mutual>,
+    /// Of certificates.
+    refusals: Arc<AuditLimit>,
     age: Duration,
     places: Arc<Semaphore>,
     places_of_strangers: Arc<Semaphore>,
@@ -71,7 +79,8 @@ impl Incoming {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let places_of_strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         let (handshakes, begun) = (JoinSet::new(), VecDeque::new());
-        Self { listener, encryption, age, places, places_of_strangers, handshakes, begun, pause: None }
+        let refusals = Arc::default();
+        Self { listener, encryption, refusals, age, places, places_of_strangers, handshakes, begun, pause: None }
     }
 
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
@@ -86,7 +95,7 @@ impl Incoming {
             first.abort();
         }
         let acceptor = self.encryption.as_ref().map(Mutual::acceptor);
-        self.begun.push_back(self.handshakes.spawn(open(stream, address, acceptor)));
+        self.begun.push_back(self.handshakes.spawn(open(stream, address, acceptor, Arc::clone(&self.refusals))));
     }
 
     /// None when there are as many as there may be, in all or of those who are encrypted and name nobody.
@@ -98,7 +107,7 @@ impl Incoming {
             stream,
             preface_left: PREFACE_BYTES,
             deadline: Box::pin(sleep_until(until)),
-            end: Instant::now() + self.age + GRACE.min(self.age) + spread(self.age),
+            end: Instant::now() + self.age + GRACE + spread(self.age),
             _places: (place, strangers.transpose().ok()?),
         })
     }
@@ -138,17 +147,32 @@ impl Stream for Incoming {
     }
 }
 
-async fn open(stream: TcpStream, address: SocketAddr, acceptor: Option<TlsAcceptor>) -> Option<Opened> {
+async fn open(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    refusals: Arc<AuditLimit>,
+) -> Option<Opened> {
     let until = Instant::now() + BEGUN_WITHIN;
     let Some(acceptor) = acceptor else { return Some((Either::Right(stream), until)) };
     match timeout_at(until, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => Some((Either::Left(Box::new(stream)), until)),
         Ok(Err(error)) => {
             tracing::debug!(peer.address = %address, %error, "a handshake failed");
-            None
+            if !is_of_certificate(&error) {
+                return None;
+            }
+            let audit = Audit::of("certificate.refused").peer(address.ip().to_canonical());
+            audit.outcome_within(&refusals, Err(Error::unauthenticated("the certificate is not believed"))).ok()
         }
         Err(_) => None,
     }
+}
+
+/// Whether somebody showed a certificate that is not believed; anything else may be a scan, or a line that broke.
+fn is_of_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    matches!(cause, Some(TlsError::InvalidCertificate(_)))
 }
 
 /// By the certificate.
@@ -157,6 +181,14 @@ fn name(stream: &Encryptable) -> Option<Name> {
         Either::Left(stream) => stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(name_of),
         Either::Right(_) => None,
     }
+}
+
+fn address(stream: &Encryptable) -> Option<IpAddr> {
+    let stream = match stream {
+        Either::Left(stream) => stream.get_ref().0,
+        Either::Right(stream) => stream,
+    };
+    stream.peer_addr().ok().map(|address| address.ip().to_canonical())
 }
 
 /// One connection; it holds its places as long as it lasts.
@@ -174,7 +206,7 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        Peer { name: name(&self.stream) }
+        Peer { name: name(&self.stream), address: address(&self.stream) }
     }
 }
 

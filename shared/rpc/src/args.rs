@@ -56,7 +56,8 @@ pub struct ServeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct GrpcArgs {
     /// When a gRPC connection takes no new calls, 1s to 24h: its caller makes another, for which certificates are looked at
-    /// again. Streams that are open then end later, by half of it at most, each at its own time, and begin anew elsewhere.
+    /// again. Calls under way are finished; streams end 10 s and up to half of it later, each at its own time, and begin anew
+    /// elsewhere.
     #[arg(long, env = "MESSENGER_GRPC_CONNECTION_AGE", default_value = "1h", value_parser = connection_age)]
     pub grpc_connection_age: Duration,
     /// Describe the gRPC interface to nobody. With reflection, which needs no credential, grpcurl needs no .proto files.

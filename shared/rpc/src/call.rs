@@ -27,8 +27,10 @@ use tracing::{Instrument as _, Span};
 
 use crate::{
     Caller, Trust,
+    caller::Shown,
     held::Held,
     policy,
+    refusals::Refusals,
     status::{deadline_exceeded, to_status},
     timely::Timely,
     trace,
@@ -70,6 +72,7 @@ pub fn routes(auth: ServerAuth, build: impl FnOnce(&mut RoutesBuilder)) -> Route
     build(&mut builder);
     let layer = CallLayer {
         auth: Arc::new(auth),
+        refusals: Arc::default(),
         calls_of_users: Arc::new(Semaphore::new(CALLS_OF_USERS_MAX)),
         answers_to_users: Places::new(ANSWERS_TO_USERS_MAX),
     };
@@ -79,6 +82,7 @@ pub fn routes(auth: ServerAuth, build: impl FnOnce(&mut RoutesBuilder)) -> Route
 #[derive(Clone)]
 struct CallLayer {
     auth: Arc<ServerAuth>,
+    refusals: Arc<Refusals>,
     calls_of_users: Arc<Semaphore>,
     answers_to_users: Arc<Places<UserId>>,
 }
@@ -97,9 +101,14 @@ impl<S> Layer<S> for CallLayer {
 impl CallLayer {
     /// Who calls, if it may make this call; none for a call there is not. With a user its seat.
     async fn admit(&self, request: &Parts) -> Result<Option<(Caller, Option<Seat>)>, Error> {
-        let caller = Caller::authenticate(&self.auth, request).await?;
+        let caller = match Caller::shown(&self.auth, request) {
+            Ok(Shown::Service(caller)) => caller,
+            // The verifier records itself which tokens it refuses.
+            Ok(Shown::Token(token)) => Caller::User(self.auth.verifier.identify(token).await?),
+            Err(error) => return self.refusals.by_stranger(request, error),
+        };
         let Some(rule) = policy::rule(request.uri.path()) else { return Ok(None) };
-        rule.admit(&caller)?;
+        rule.admit(&caller).or_else(|error| self.refusals.by_caller(caller, request, error))?;
         let seat = match caller {
             Caller::Service { .. } => None,
             Caller::User(identity) => Some(self.seat(identity.user_id).ok_or_else(busy)?),

@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 use messenger_core::{Error, UserId};
 use messenger_identity::{Identity, Verifier};
+use messenger_tls::Name;
 use tokio::time::sleep;
 use tonic::{Request, metadata::MetadataValue};
 
@@ -68,9 +69,9 @@ impl Caller {
         }
     }
 
-    /// By what the request shows: a user by its token; a service in this process or on an encrypted connection by where
-    /// it comes from, elsewhere by the secret.
-    pub(crate) async fn authenticate(auth: &ServerAuth, request: &Parts) -> Result<Self, Error> {
+    /// What the request shows: the token of a user; a service in this process or on an encrypted connection is known by
+    /// where it comes from, elsewhere by the secret.
+    pub(crate) fn shown<'a>(auth: &ServerAuth, request: &'a Parts) -> Result<Shown<'a>, Error> {
         let headers = &request.headers;
         let on_behalf_of = single(headers, ON_BEHALF_OF)?;
         let shown = single(headers, AUTHORIZATION.as_str())?;
@@ -80,7 +81,7 @@ impl Caller {
                 if on_behalf_of.is_some() {
                     return Err(Error::unauthenticated("only services act for others"));
                 }
-                return auth.verifier.identify(token).await.map(Self::User);
+                return Ok(Shown::Token(token));
             }
             Some((scheme, secret)) if scheme.eq_ignore_ascii_case("service") => {
                 let name = single(headers, SERVICE.as_str())?.unwrap_or_default();
@@ -91,8 +92,23 @@ impl Caller {
         };
         let on_behalf_of = on_behalf_of.map(|user| UserId::parse(ON_BEHALF_OF, user)).transpose();
         let on_behalf_of = on_behalf_of.map_err(|_| Error::unauthenticated("x-on-behalf-of is not a UUID"))?;
-        Ok(Self::Service { service, on_behalf_of })
+        Ok(Shown::Service(Self::Service { service, on_behalf_of }))
     }
+
+    /// What a service is called that was believed: by its certificate, or as it says itself beside the secret. None in
+    /// this process, and for what is no name.
+    pub(crate) fn service_name(request: &Parts) -> Option<Name> {
+        let certified = request.extensions.get::<Peer>().and_then(|peer| peer.name.clone());
+        certified.or_else(|| request.headers.get(SERVICE)?.to_str().ok()?.parse().ok())
+    }
+}
+
+/// What a request shows of its caller.
+pub(crate) enum Shown<'a> {
+    /// A token, not looked at yet.
+    Token(&'a str),
+    /// A service that was believed.
+    Service(Caller),
 }
 
 /// Set by the channel in this process, or by the connection; nothing that comes over a network can set it.

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod policy;
 mod process;
 mod public;
+mod refusals;
 mod remote;
 mod sends;
 mod server;

@@ -4,6 +4,7 @@
 
 use std::{
     mem,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,20 +21,23 @@ const RECORDS_MAX: u32 = 20;
 const WHILE: Duration = Duration::from_secs(10);
 
 /// A record to be, of an action with a stable dotted name (docs/operations.md lists them).
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 #[must_use = "it is recorded with its outcome"]
-pub struct Audit {
+pub struct Audit<'a> {
     action: &'static str,
     user: Option<UserId>,
     session: Option<SessionId>,
     conversation: Option<ConversationId>,
     subject: Option<UserId>,
+    service: Option<&'a str>,
+    peer: Option<IpAddr>,
+    method: Option<&'a str>,
 }
 
-impl Audit {
+impl<'a> Audit<'a> {
     /// Of an action by nobody that is known.
-    pub const fn of(action: &'static str) -> Self {
-        Self { action, user: None, session: None, conversation: None, subject: None }
+    pub fn of(action: &'static str) -> Self {
+        Self { action, ..Self::default() }
     }
 
     /// Who did it.
@@ -54,6 +58,21 @@ impl Audit {
     /// The user it was done to.
     pub fn subject(self, user: impl Into<Option<UserId>>) -> Self {
         Self { subject: user.into(), ..self }
+    }
+
+    /// The service that did it, by its name.
+    pub fn service(self, name: &'a str) -> Self {
+        Self { service: Some(name), ..self }
+    }
+
+    /// Where a service, or somebody who proved nothing, called from.
+    pub fn peer(self, address: impl Into<Option<IpAddr>>) -> Self {
+        Self { peer: address.into(), ..self }
+    }
+
+    /// The call it was, by its path: one there is, for any other is a stranger's words.
+    pub fn method(self, path: impl Into<Option<&'a str>>) -> Self {
+        Self { method: path.into(), ..self }
     }
 
     /// Records how it went, and passes that on.
@@ -105,6 +124,9 @@ impl Audit {
             session.id = self.session.map(display),
             conversation.id = self.conversation.map(display),
             subject.id = self.subject.map(display),
+            peer.service = self.service,
+            peer.address = self.peer.map(display),
+            rpc.method = self.method,
             left_out,
         );
     }

@@ -15,7 +15,7 @@ pub use authority::Authority;
 pub use edge::Edge;
 pub use mutual::Mutual;
 pub use name::{Name, name_of};
-pub use rustls::pki_types::ServerName;
+pub use rustls::{Error as TlsError, pki_types::ServerName};
 pub use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream, server};
 
 /// In the folder of a service: the authorities it believes. As Kubernetes and cert-manager name them.

@@ -1,12 +1,18 @@
 //! What those who must account for it can read afterwards: who did what, to whom, and what was refused.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
-use messenger_testkit::{Cluster, Shape, User};
+use messenger_proto::message::v1::{AppendChangesRequest, message_service_client::MessageServiceClient};
+use messenger_rpc::{RpcChannel, Service, ServiceCredential};
+use messenger_testkit::{Cluster, Part, Settings, Shape, User};
+use messenger_tls::Mutual;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
+use tonic::{Code, Request, Status};
+
+use crate::encryption::Certificates;
 
 /// Action, outcome, subject.
 type Record = (String, String, Option<String>);
@@ -66,6 +72,7 @@ async fn account_for(shape: Shape) -> anyhow::Result<()> {
         anyhow::Ok(())
     };
     timeout(Duration::from_secs(30), refused).await??;
+    append_changes_by_guess(&cluster).await?;
     let forged = User { token: format!("{}x", bob.token), ..bob.clone() };
     ensure!(call(&cluster, &forged, (Method::GET, "users/me"), Value::Null).await? == 401);
 
@@ -93,7 +100,19 @@ async fn account_for(shape: Shape) -> anyhow::Result<()> {
     ];
     written(&cluster, &bob, &refused).await?;
     let nobody = User { id: String::new(), ..bob.clone() };
-    written(&cluster, &nobody, &[record("token.refused", "UNAUTHENTICATED", None)]).await
+    let refused = ["token.refused", "call.refused"].map(|action| record(action, "UNAUTHENTICATED", None));
+    written(&cluster, &nobody, &refused).await
+}
+
+/// By somebody who would be conversation, and does not know the secret.
+async fn append_changes_by_guess(cluster: &Cluster) -> anyhow::Result<()> {
+    let mut stranger = MessageServiceClient::connect(format!("http://{}", cluster.grpc("message"))).await?;
+    let mut request = Request::new(AppendChangesRequest::default());
+    request.metadata_mut().insert("authorization", format!("Service {}", "guess".repeat(8)).parse()?);
+    request.metadata_mut().insert("x-service", "conversation".parse()?);
+    let refused = stranger.append_changes(request).await;
+    ensure!(refused.is_err_and(|status| status.code() == Code::Unauthenticated), "a guess was believed");
+    Ok(())
 }
 
 #[tokio::test]
@@ -104,4 +123,42 @@ async fn in_one_process() -> anyhow::Result<()> {
 #[tokio::test]
 async fn in_four_processes() -> anyhow::Result<()> {
     account_for(Shape::SplitPostgres).await
+}
+
+/// Appends changes as whoever the certificate in this folder is of.
+async fn append_changes(cluster: &Cluster, certificate: &Path) -> anyhow::Result<Status> {
+    let credential = ServiceCredential::certificate(Mutual::open(certificate)?);
+    let url = format!("https://{}", cluster.grpc("message"));
+    let mut client = MessageServiceClient::new(RpcChannel::remote(Service::Message, &url, credential)?);
+    client.append_changes(AppendChangesRequest::default()).await.err().context("changes were appended")
+}
+
+/// A service of the operator's own that tries what only conversation may, and one of another installation.
+#[tokio::test]
+async fn services_that_may_not() -> anyhow::Result<()> {
+    let certificates = Certificates::new(&["auth", "conversation", "message", "gateway", "reports"]).await?;
+    // It believes our authority, which does not believe it.
+    let others = Certificates::new(&["conversation"]).await?;
+    fs::copy(certificates.file("conversation/ca.crt"), others.file("conversation/ca.crt"))?;
+    let settings = Settings { certificates: Some(certificates.file("")), ..Settings::default() };
+    let cluster = Cluster::start_with(Shape::SplitPostgres, settings).await?;
+    let refused = append_changes(&cluster, &certificates.file("reports")).await?;
+    ensure!(refused.code() == Code::PermissionDenied, "{refused}");
+    let refused = append_changes(&cluster, &others.file("conversation")).await?;
+    ensure!(refused.code() == Code::Unavailable, "{refused}");
+
+    let of_service = |record: &Value| record["peer.service"] == "reports" && record["outcome"] == "FORBIDDEN";
+    let of_stranger = |record: &Value| record["peer.service"].is_null() && record["outcome"] == "UNAUTHENTICATED";
+    let log = || cluster.process(Part::Message).map(|process| process.log()).unwrap_or_default();
+    let records = |action: &str| -> Vec<Value> {
+        let lines = log().lines().filter_map(|line| serde_json::from_str(line).ok()).collect::<Vec<Value>>();
+        lines.into_iter().filter(|line| line["action"] == action && line["peer.address"] == "127.0.0.1").collect()
+    };
+    let are_there = async {
+        while !records("call.refused").iter().any(of_service) || !records("certificate.refused").iter().any(of_stranger)
+        {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), are_there).await.with_context(log)
 }

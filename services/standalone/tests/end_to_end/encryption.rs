@@ -21,10 +21,10 @@ use crate::foreign;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Made by `messenger certs`, as an operator makes them.
-struct Certificates(TempDir);
+pub struct Certificates(TempDir);
 
 impl Certificates {
-    async fn new(names: &[&str]) -> anyhow::Result<Self> {
+    pub async fn new(names: &[&str]) -> anyhow::Result<Self> {
         let certificates = Self(tempfile::tempdir()?);
         certificates.certs(&["ca"]).await?;
         certificates.certs(&[&["issue", "--host=127.0.0.1", "--host=localhost"], names].concat()).await?;
@@ -39,7 +39,7 @@ impl Certificates {
         Ok(())
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub fn file(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 }

@@ -9,6 +9,7 @@ mod floods;
 mod follow;
 mod hostile;
 mod neighbour;
+mod refusals;
 mod server;
 mod shapes;
 mod traces;
