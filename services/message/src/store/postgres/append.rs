@@ -1,4 +1,4 @@
-//! The writer: one connection of its own, one transaction a batch, five round trips.
+//! The writer: one connection of its own and one transaction a batch: two round trips while nobody else writes, else five.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -6,9 +6,9 @@ use std::{
 };
 
 use async_trait::async_trait;
-use messenger_core::{Bug, MessageId, Result, Timestamp, is_seeded};
+use messenger_core::{Bug, MessageId, Position, Result, Timestamp, is_seeded};
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgTransaction, Postgres,
+    ConnectOptions as _, Connection as _, PgConnection, Postgres, Row as _,
     postgres::{PgArguments, PgConnectOptions},
 };
 use tokio::time::timeout;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::bugs;
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
-    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Refusal},
+    sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Numbering, Refusal, Sent, number_drafts},
     store::{
         append::{Failure, JournalTx, Locked, Mode, forgotten_before, positions, touched, write},
         rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
@@ -43,7 +43,22 @@ pub(super) struct Writer {
     options: PgConnectOptions,
     /// Taken out while it is used, put back only after a commit that was answered: a connection whose transaction
     /// ended in any other way is closed by being dropped, and the server rolls back what it had not committed.
-    idle: Mutex<Option<PgConnection>>,
+    idle: Mutex<Option<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: PgConnection,
+    left: Left,
+}
+
+/// The journal as this process's last batch left it.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    last: Position,
+    created_at: Timestamp,
+    /// Nobody else wrote before that batch, so that nobody is expected to before the next one.
+    is_alone: bool,
 }
 
 impl Writer {
@@ -59,15 +74,35 @@ impl Writer {
     }
 
     async fn attempt(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
-        timeout(ATTEMPT_LIMIT, self.transaction(batch, now, mode)).await.unwrap_or(Err(Failure::TimedOut))
+        timeout(ATTEMPT_LIMIT, self.write(batch, now, mode)).await.unwrap_or(Err(Failure::TimedOut))
     }
 
-    async fn transaction(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
+    async fn write(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
         let idle = self.idle().take();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => timeout(CONNECT_LIMIT, self.options.connect()).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?,
+        let (mut connection, left) = match idle {
+            Some(Idle { connection, left }) => (connection, Some(left)),
+            None => {
+                let connecting = timeout(CONNECT_LIMIT, self.options.connect());
+                (connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?, None)
+            }
         };
+        if let (Some(left), Mode::Whole) = (left.filter(|left| left.is_alone), mode)
+            && batch.changes.is_empty()
+            && let Some((appended, left)) = unlocked(&mut connection, batch, left, now).await?
+        {
+            *self.idle() = Some(Idle { connection, left });
+            return Ok(appended);
+        }
+        self.locked(connection, left, batch, (now, mode)).await
+    }
+
+    async fn locked(
+        &self,
+        mut connection: PgConnection,
+        left: Option<Left>,
+        batch: &Batch,
+        (now, mode): (Timestamp, Mode),
+    ) -> Result<Appended, Failure> {
         let mut tx = connection.begin().await?;
         if is_seeded(Bug::RightsBeforeLock) {
             bugs::read_rights(&mut tx, batch).await?;
@@ -77,7 +112,10 @@ impl Writer {
             tx.commit().await?;
             tx = connection.begin().await?;
         }
-        let (appended, is_changed) = write(&mut tx, batch, locked, mode).await?;
+        let created_at = locked.created_at;
+        // While refusals are kept, drafts are looked up by more than the batch without the lock asks for.
+        let may_be_alone = !locked.has_refusals && !bugs::NEED_THE_LOCK.into_iter().any(is_seeded);
+        let (appended, is_changed) = write(&mut *tx, batch, locked, mode).await?;
         if is_changed && batch.changes.is_empty() && is_seeded(Bug::AckBeforeCommit) {
             std::mem::forget(tx);
             bugs::commit_late(connection);
@@ -89,13 +127,45 @@ impl Writer {
             // Nobody waits for the disk.
             tx.rollback().await?;
         }
-        *self.idle() = Some(connection);
+        let is_alone = may_be_alone && left.is_some_and(|left| left.last == appended.previous);
+        let left = Left { last: appended.last, created_at, is_alone };
+        *self.idle() = Some(Idle { connection, left });
         Ok(appended)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Option<PgConnection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Option<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Decides by what is read without the lock, and takes it with the statement that writes, which does so only if the journal
+/// still ends where this process left it: every write moves that end, so nothing that was read has changed. None when
+/// somebody else wrote, or when there is more to do than to store messages; nothing is written then.
+async fn unlocked(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    left: Left,
+    now: Timestamp,
+) -> Result<Option<(Appended, Left)>, Failure> {
+    let facts = connection.draft_facts(&batch.drafts, false).await?;
+    let created_at = left.created_at.max(now);
+    let numbered = number_drafts(&batch.drafts, facts, &mut Numbering { position: left.last, created_at });
+    if numbered.sent.is_empty() || !numbered.refused.is_empty() {
+        return Ok(None);
+    }
+    let last = Position(left.last.0 + positions(batch));
+    // It commits by itself, and is answered when it has.
+    let write = write_drafts(connection, &numbered, created_at, Some((left.last, last)));
+    let is_written = write.await.map_err(|error| match error {
+        sqlx::Error::Database(_) => Failure::Statement(error),
+        error => Failure::Commit(error),
+    })?;
+    if !is_written {
+        return Ok(None);
+    }
+    let entries = numbered.sent.iter().map(Sent::entry).collect();
+    let appended = Appended { previous: left.last, last, entries, changes: Vec::new(), drafts: numbered.outcomes };
+    Ok(Some((appended, Left { last, created_at, is_alone: true })))
 }
 
 /// Alone and first: in READ COMMITTED each later statement has a snapshot newer than the lock. Facts read in this very
@@ -166,20 +236,27 @@ const STORED: &str = "
 SELECT conversation_id, digest, id, seq, sender_id, content, created_at, client_message_id, reply_to_id, metadata
 FROM message WHERE id = ANY($1)";
 
+/// Writes, and moves the journal's end to $20, where the journal ends at $19; without both wherever it ends, which is known
+/// then because the lock is held.
 const WRITE_DRAFTS: &str = "
-WITH sent AS (
+WITH ended AS (
+    UPDATE journal SET last_position = COALESCE($20, last_position), last_created_at = $18
+    WHERE id = 1 AND last_position = COALESCE($19, last_position) RETURNING id
+), sent AS (
     INSERT INTO message (conversation_id, position, seq, id, sender_id, origin, reply_to_id, digest, client_message_id,
                          content, metadata, created_at)
-    SELECT u.*, $18 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::bigint[],
-                                $7::uuid[], $8::bytea[], $9::text[], $10::text[], $11::text[]) AS u
+    SELECT u.*, $18::bigint FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::bigint[],
+                                $7::uuid[], $8::bytea[], $9::text[], $10::text[], $11::text[]) AS u, ended
 ), moved AS (
     UPDATE head h SET last_seq = u.seq, last_position = u.position, last_activity_at = $18
-    FROM unnest($12::uuid[], $13::bigint[], $14::bigint[]) AS u (conversation_id, seq, position)
+    FROM unnest($12::uuid[], $13::bigint[], $14::bigint[]) AS u (conversation_id, seq, position), ended
     WHERE h.conversation_id = u.conversation_id
+), read AS (
+    UPDATE membership p SET read_seq = u.seq, read_at = $18
+    FROM unnest($15::uuid[], $16::uuid[], $17::bigint[]) AS u (conversation_id, user_id, seq), ended
+    WHERE p.conversation_id = u.conversation_id AND p.user_id = u.user_id
 )
-UPDATE membership p SET read_seq = u.seq, read_at = $18
-FROM unnest($15::uuid[], $16::uuid[], $17::bigint[]) AS u (conversation_id, user_id, seq)
-WHERE p.conversation_id = u.conversation_id AND p.user_id = u.user_id";
+SELECT count(*) = 1 FROM ended";
 
 const WRITE_REFUSALS: &str = "
 WITH refused AS (
@@ -191,18 +268,18 @@ WITH refused AS (
 UPDATE journal SET refused_at = $3 WHERE id = 1";
 
 #[async_trait]
-impl JournalTx for PgTransaction<'_> {
+impl JournalTx for PgConnection {
     async fn change_facts(&mut self, sets: &[ChangeSet]) -> Result<ChangeFacts, sqlx::Error> {
         let mut facts = ChangeFacts::default();
         let heads: Vec<Uuid> = sets.iter().filter_map(|set| Some(set.0.first()?.conversation_id.uuid())).collect();
-        let rows: Vec<HeadColumns> = sqlx::query_as(HEADS).bind(heads).fetch_all(&mut **self).await?;
+        let rows: Vec<HeadColumns> = sqlx::query_as(HEADS).bind(heads).fetch_all(&mut *self).await?;
         for row in rows {
             let (id, head) = head(row)?;
             facts.heads.insert(id, head);
         }
         let (conversations, users) = touched(sets);
         let query = sqlx::query_as(MEMBERSHIPS).bind(conversations).bind(users);
-        let rows: Vec<MembershipColumns> = query.fetch_all(&mut **self).await?;
+        let rows: Vec<MembershipColumns> = query.fetch_all(&mut *self).await?;
         for row in rows {
             let (key, membership) = membership(row)?;
             facts.memberships.insert(key, membership);
@@ -211,8 +288,8 @@ impl JournalTx for PgTransaction<'_> {
     }
 
     async fn write_changes(&mut self, changes: &AppliedChanges) -> Result<(), sqlx::Error> {
-        changes_query(changes).execute(&mut **self).await?;
-        rights_query(changes).execute(&mut **self).await?;
+        changes_query(changes).execute(&mut *self).await?;
+        rights_query(changes).execute(&mut *self).await?;
         Ok(())
     }
 
@@ -224,18 +301,18 @@ impl JournalTx for PgTransaction<'_> {
             .bind(column(drafts, |draft| draft.client_message_id.as_ref().map(|id| id.as_str())))
             .bind(column(drafts, looked_up))
             .bind(column(drafts, |draft| draft.reply_to_id.map(|id| id.uuid())));
-        let rows: Vec<DraftColumns> = query.fetch_all(&mut **self).await?;
+        let rows: Vec<DraftColumns> = query.fetch_all(&mut *self).await?;
         let ids = stored_ids(&rows);
         let stored: Vec<StoredRow> = match ids.is_empty() {
             true => Vec::new(),
-            false => sqlx::query_as(STORED).bind(ids).fetch_all(&mut **self).await?,
+            false => sqlx::query_as(STORED).bind(ids).fetch_all(&mut *self).await?,
         };
         let facts = draft_facts(rows, stored)?;
         Ok(if is_seeded(Bug::RightsBeforeLock) { bugs::with_early_rights(facts) } else { facts })
     }
 
     async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error> {
-        drafts_query(drafts).bind(now.as_micros()).execute(&mut **self).await?;
+        write_drafts(self, drafts, now, None).await?;
         Ok(())
     }
 
@@ -245,14 +322,26 @@ impl JournalTx for PgTransaction<'_> {
             .bind(column(refused, |(_, refusal)| refusal.code()))
             .bind(now.as_micros())
             .bind(forgotten_before(now));
-        query.execute(&mut **self).await?;
+        query.execute(&mut *self).await?;
         Ok(())
     }
 
     async fn execute(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::query(sql).execute(&mut **self).await?;
+        sqlx::query(sql).execute(&mut *self).await?;
         Ok(())
     }
+}
+
+/// Whether the journal ended where it was expected to, or nothing was expected.
+async fn write_drafts(
+    connection: &mut PgConnection,
+    drafts: &NumberedDrafts,
+    now: Timestamp,
+    ends: Option<(Position, Position)>,
+) -> Result<bool, sqlx::Error> {
+    let query =
+        drafts_query(drafts).bind(now.as_micros()).bind(ends.map(|(from, _)| from.0)).bind(ends.map(|(_, to)| to.0));
+    query.fetch_one(connection).await?.try_get(0)
 }
 
 fn column<'a, T, C>(rows: &'a [T], value: impl FnMut(&'a T) -> C) -> Vec<C> {

@@ -5,9 +5,13 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Executor as _, PgConnection, PgTransaction};
+use messenger_core::Bug;
+use sqlx::PgConnection;
 
 use crate::{model::Batch, sequence::DraftFacts, store::append::JournalTx as _};
+
+/// What these break happens under the lock.
+pub(super) const NEED_THE_LOCK: [Bug; 3] = [Bug::AckBeforeCommit, Bug::RightsBeforeLock, Bug::PositionBeforeCommit];
 
 /// How long an answer is ahead of its commit.
 const COMMIT_LATE: Duration = Duration::from_millis(100);
@@ -19,12 +23,12 @@ static EARLY: Mutex<Vec<DraftFacts>> = Mutex::new(Vec::new());
 pub(super) fn commit_late(mut connection: PgConnection) {
     tokio::spawn(async move {
         tokio::time::sleep(COMMIT_LATE).await;
-        connection.execute("COMMIT").await
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await
     });
 }
 
 /// For [`messenger_core::Bug::RightsBeforeLock`]: reads the rights of a batch before the lock.
-pub(super) async fn read_rights(tx: &mut PgTransaction<'_>, batch: &Batch) -> Result<(), sqlx::Error> {
+pub(super) async fn read_rights(tx: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
     let facts = tx.draft_facts(&batch.drafts, false).await?;
     *early() = facts;
     Ok(())
