@@ -22,8 +22,9 @@ use crate::Service;
 
 /// Until an address that is asked for a connection counts as down.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A process that is frozen, or a network that swallows everything, is noticed after both together.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+/// A process that is frozen, or a network that swallows everything, is noticed after both together: two seconds, so that
+/// whoever waits for an answer has one from another process within three.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(500);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// `grpc.health.v1.HealthCheckRequest` for the process as a whole: no flag, no length, no field.
 const EMPTY_MESSAGE: &[u8] = &[0; 5];
