@@ -122,7 +122,13 @@ impl Session {
             let undecided = Undecided::new(draft, message_id, request.clone(), weight);
             if is_seeded(Bug::ConcurrentHandlers) {
                 let gateway = Arc::clone(&self.gateway);
-                tokio::spawn(async move { gateway.pipe.send(undecided) });
+                tokio::spawn(async move {
+                    // Tasks of one thread go in order unless one of them waits for something.
+                    for _ in 0..message_id.uuid().as_u128() % 3 {
+                        tokio::task::yield_now().await;
+                    }
+                    gateway.pipe.send(undecided)
+                });
                 return Ok(());
             }
             self.gateway.pipe.send(undecided)
