@@ -79,7 +79,7 @@ pub struct GatewayConfig {
     /// How often users may send.
     #[command(flatten)]
     pub sends: SendArgs,
-    /// Logins a minute from one address to one account.
+    /// Logins a minute from one address to one account; each process counts for itself.
     #[arg(long, env = "MESSENGER_LOGINS_PER_MINUTE", default_value = "5", value_parser = at_least_one)]
     pub logins_per_minute: NonZeroU32,
     /// Connections of one user.

@@ -20,13 +20,13 @@ pub struct SendArgs {
     /// Let everybody send, log in and register as often as they like: for benchmarks.
     #[arg(long, env = "MESSENGER_NO_RATE_LIMITS")]
     pub no_rate_limits: bool,
-    /// Sends a second of one user, sustained.
+    /// Sends a second of one user, sustained; each process counts for itself.
     #[arg(long, env = "MESSENGER_SENDS_PER_USER", default_value = "10", value_parser = at_least_one)]
     pub sends_per_user: NonZeroU32,
     /// Sends of one user at once, after a pause.
     #[arg(long, env = "MESSENGER_SEND_BURST_PER_USER", default_value = "30", value_parser = at_least_one)]
     pub send_burst_per_user: NonZeroU32,
-    /// Sends a second to one conversation.
+    /// Sends a second to one conversation; each process counts for itself.
     #[arg(long, env = "MESSENGER_SENDS_PER_CONVERSATION", default_value = "50", value_parser = at_least_one)]
     pub sends_per_conversation: NonZeroU32,
 }
