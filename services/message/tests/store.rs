@@ -63,12 +63,18 @@ contract!(
     writers::rights_hold_between_two_writers,
     writers::numbers_hold_between_two_writers,
     writers::a_refused_draft_stays_refused_wherever_it_comes_late,
+    writers::a_refused_draft_stays_refused_where_it_was,
     writers::refusals_are_kept_for_an_hour,
 );
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_waiting_append_sees_what_it_waited_for() {
     support::on_postgres(writers::a_waiting_append_sees_what_it_waited_for).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_alone_needs_no_transaction_block() {
+    support::on_postgres(writers::who_writes_alone_needs_no_transaction_block).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

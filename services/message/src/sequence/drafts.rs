@@ -80,7 +80,7 @@ impl Sent {
     }
 }
 
-/// Decides the drafts in their order; `facts` has one for each, read under the lock.
+/// Decides the drafts in their order; `facts` has one for each, read under the lock or as if.
 #[must_use]
 pub fn number_drafts(drafts: &[ResolvedDraft], facts: Vec<DraftFacts>, numbering: &mut Numbering) -> NumberedDrafts {
     let mut state = State { numbering, by_key: HashMap::new(), by_id: HashMap::new(), out: NumberedDrafts::default() };
@@ -113,7 +113,7 @@ impl<'a> State<'a> {
             let stored = StoredBefore { message: sent.message.clone(), digest: sent.digest };
             return repeat(draft, &digest, stored, Some(sent.conversation_type));
         }
-        if let Some(refusal) = facts.refused {
+        if let Some(refusal) = facts.refused.or_else(|| self.refused_in_this_batch(draft)) {
             return Err(refusal.into());
         }
         let (conversation_type, last_seq) = match self.check(draft, &facts) {
@@ -135,6 +135,10 @@ impl<'a> State<'a> {
     fn sent_in_this_batch(&self, draft: &'a ResolvedDraft) -> Option<&Sent> {
         let by_key = draft.client_message_id.as_ref().and_then(|key| self.by_key.get(&(draft.sender_id, key)));
         by_key.or_else(|| self.by_id.get(&draft.message_id)).map(|&index| &self.out.sent[index])
+    }
+
+    fn refused_in_this_batch(&self, draft: &ResolvedDraft) -> Option<Refusal> {
+        self.out.refused.iter().find(|(id, _)| *id == draft.message_id).map(|&(_, refusal)| refusal)
     }
 
     /// The kind and the last seq of the conversation, if the draft may be stored.

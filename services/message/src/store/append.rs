@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// An open transaction that holds the journal's lock.
+/// An open transaction that holds the journal's lock; reads only, before it is held, what is looked at again with it.
 #[async_trait]
 pub(super) trait JournalTx: Send {
     /// Heads and memberships the sets touch.

@@ -108,7 +108,8 @@ pub async fn a_frozen_writer_does_not_stop_the_others(place: Place) {
     assert_eq!(journal(&other).await.len(), 2);
 }
 
-const HOLD: &str = "UPDATE membership SET role = role WHERE user_id = $1";
+/// Holds the memberships of a user.
+pub const HOLD: &str = "UPDATE membership SET role = role WHERE user_id = $1";
 
 /// The session that waits for a lock.
 async fn waiting_session(watcher: &mut PgConnection) -> i32 {

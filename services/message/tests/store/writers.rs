@@ -16,7 +16,10 @@ use messenger_message::{
 };
 use sqlx::{Connection as _, PgConnection};
 
-use crate::support::{Place, Talk, append, at, group, journal, seqs, users};
+use crate::{
+    faults::HOLD,
+    support::{Place, Talk, append, at, group, journal, seqs, users},
+};
 
 /// One writer sends for an admin, a member and one who comes and goes, without a pause; the other one changes their
 /// rights. Then the journal is read in order: every message must have been allowed where it stands.
@@ -173,6 +176,50 @@ pub async fn a_refused_draft_stays_refused_wherever_it_comes_late(place: Place) 
     assert_eq!(seqs(&append(&frozen, vec![], vec![retry]).await.drafts), [Ok(3)]);
 }
 
+/// Also in the process that refused it, and within one batch.
+pub async fn a_refused_draft_stays_refused_where_it_was(place: Place) {
+    let store = place.open().await;
+    let [ann] = users();
+    let talk = group(&store, &[ann]).await;
+    for _ in 0..3 {
+        append(&store, vec![], vec![talk.draft(ann, "alone")]).await;
+    }
+    let refused = Err(ErrorKind::ValidationFailed);
+    for seq in [4, 5] {
+        let question = talk.draft(ann, "?");
+        let answer = ResolvedDraft { reply_to_id: Some(question.message_id), ..talk.draft(ann, "early") };
+        let resent = ResolvedDraft { resent: true, ..answer.clone() };
+        let outcomes = if seq == 4 {
+            let mut outcomes = Vec::new();
+            for draft in [resent, question, answer] {
+                outcomes.extend(append(&store, vec![], vec![draft]).await.drafts);
+            }
+            outcomes
+        } else {
+            append(&store, vec![], vec![resent, question, answer]).await.drafts
+        };
+        assert_eq!(seqs(&outcomes), [refused, Ok(seq), refused]);
+    }
+}
+
+/// What a session that is not in use ran last: the end of a transaction, or the one statement that is a whole one.
+pub async fn who_writes_alone_needs_no_transaction_block(place: Place) {
+    const LAST: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1";
+    let (store, other) = (place.open().await, place.open().await);
+    let [ann] = users();
+    let talk = group(&store, &[ann]).await;
+    let mut watcher = place.postgres().await;
+    let mut sessions =
+        async |query| sqlx::query_scalar::<_, i64>(LAST).bind(query).fetch_one(&mut watcher).await.expect("reads");
+    append(&store, vec![], vec![talk.draft(ann, "the second batch")]).await;
+    assert_eq!(sessions("COMMIT").await, 1);
+    append(&store, vec![], vec![talk.draft(ann, "alone")]).await;
+    assert_eq!((sessions("COMMIT").await, sessions("%WITH ended%").await), (0, 1));
+    append(&other, vec![], vec![talk.draft(ann, "elsewhere")]).await;
+    append(&store, vec![], vec![talk.draft(ann, "not alone")]).await;
+    assert_eq!((sessions("COMMIT").await, sessions("%WITH ended%").await), (2, 0));
+}
+
 pub async fn refusals_are_kept_for_an_hour(place: Place) {
     const HOUR: i64 = 3_600_000_000;
     let store = place.open().await;
@@ -197,8 +244,9 @@ pub async fn refusals_are_kept_for_an_hour(place: Place) {
     assert_eq!(seqs(&append_at(vec![], vec![late], 2_003 + 2 * HOUR).await), [Ok(2)]);
 }
 
-/// The order of the statements, without chance: a removal and then a message wait for the lock; the message's facts
-/// must be those of after the removal. So too when its writer, which was alone before, has read them without the lock.
+/// The order of the statements, without chance: a removal has the lock and waits for the member's row, a message of that
+/// member waits for the lock; its facts must be those of after the removal. So too when its writer, which was alone before,
+/// has read them without the lock.
 pub async fn a_waiting_append_sees_what_it_waited_for(place: Place) {
     for sent_alone in [1, 3] {
         wait_for_a_removal(&place, sent_alone).await;
@@ -217,15 +265,15 @@ async fn wait_for_a_removal(place: &Place, sent_alone: i64) {
 
     let mut holder = place.postgres().await;
     let mut watcher = place.postgres().await;
-    let mut lock = holder.begin().await.expect("begins");
-    sqlx::query("UPDATE journal SET last_position = last_position").execute(&mut *lock).await.expect("locked");
+    let mut row = holder.begin().await.expect("begins");
+    sqlx::query(HOLD).bind(bob.uuid()).execute(&mut *row).await.expect("held");
     let removal = talk.leave(bob);
     let removing = tokio::spawn(async move { append(&first, vec![removal], vec![]).await });
     until_waiting(&mut watcher, 1).await;
     let drafts = vec![talk.draft(bob, "too late"), talk.draft(ann, "still here")];
     let sending = tokio::spawn(async move { append(&second, vec![], drafts).await });
     until_waiting(&mut watcher, 2).await;
-    lock.commit().await.expect("released");
+    row.rollback().await.expect("released");
 
     let removed = removing.await.expect("appends");
     let sent = sending.await.expect("appends");

@@ -41,20 +41,21 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Writer {
     options: PgConnectOptions,
-    /// Taken out while it is used, put back only after a commit that was answered: a connection whose transaction
-    /// ended in any other way is closed by being dropped, and the server rolls back what it had not committed.
-    idle: Mutex<Option<Idle>>,
+    /// Taken out while it is used, put back only after a commit or a rollback that was answered: a connection whose
+    /// transaction ended in any other way is closed by being dropped, and the server rolls back what it had not committed.
+    idle: Mutex<Option<Session>>,
 }
 
 #[derive(Debug)]
-struct Idle {
+struct Session {
     connection: PgConnection,
-    left: Left,
+    /// None before the first batch.
+    end: Option<End>,
 }
 
-/// The journal as this process's last batch left it.
+/// The end of the journal as this session's last batch left it.
 #[derive(Debug, Clone, Copy)]
-struct Left {
+struct End {
     last: Position,
     created_at: Timestamp,
     /// Nobody else wrote before that batch, so that nobody is expected to before the next one.
@@ -79,29 +80,32 @@ impl Writer {
 
     async fn write(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {
         let idle = self.idle().take();
-        let (mut connection, left) = match idle {
-            Some(Idle { connection, left }) => (connection, Some(left)),
-            None => {
-                let connecting = timeout(CONNECT_LIMIT, self.options.connect());
-                (connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?, None)
-            }
+        let mut session = match idle {
+            Some(session) => session,
+            None => self.connect().await?,
         };
-        if let (Some(left), Mode::Whole) = (left.filter(|left| left.is_alone), mode)
+        if let (Some(end), Mode::Whole) = (session.end.filter(|end| end.is_alone), mode)
             && batch.changes.is_empty()
-            && let Some((appended, left)) = unlocked(&mut connection, batch, left, now).await?
+            && let Some((appended, end)) = unlocked(&mut session.connection, batch, end, now).await?
         {
-            *self.idle() = Some(Idle { connection, left });
+            *self.idle() = Some(Session { end: Some(end), ..session });
             return Ok(appended);
         }
-        self.locked(connection, left, batch, (now, mode)).await
+        self.locked(session, batch, now, mode).await
+    }
+
+    async fn connect(&self) -> Result<Session, Failure> {
+        let connecting = timeout(CONNECT_LIMIT, self.options.connect());
+        let connection = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(Session { connection, end: None })
     }
 
     async fn locked(
         &self,
-        mut connection: PgConnection,
-        left: Option<Left>,
+        Session { mut connection, end }: Session,
         batch: &Batch,
-        (now, mode): (Timestamp, Mode),
+        now: Timestamp,
+        mode: Mode,
     ) -> Result<Appended, Failure> {
         let mut tx = connection.begin().await?;
         if is_seeded(Bug::RightsBeforeLock) {
@@ -113,8 +117,10 @@ impl Writer {
             tx = connection.begin().await?;
         }
         let created_at = locked.created_at;
-        // While refusals are kept, drafts are looked up by more than the batch without the lock asks for.
-        let may_be_alone = !locked.has_refusals && !bugs::NEED_THE_LOCK.into_iter().any(is_seeded);
+        // While there are refusals, drafts are looked up by more than a batch without the lock asks for. This batch may
+        // record the first ones: of drafts sent before.
+        let has_refusals = locked.has_refusals || batch.drafts.iter().any(|draft| draft.resent);
+        let may_be_alone = !has_refusals && !bugs::NEED_THE_LOCK.into_iter().any(is_seeded);
         let (appended, is_changed) = write(&mut *tx, batch, locked, mode).await?;
         if is_changed && batch.changes.is_empty() && is_seeded(Bug::AckBeforeCommit) {
             std::mem::forget(tx);
@@ -127,35 +133,36 @@ impl Writer {
             // Nobody waits for the disk.
             tx.rollback().await?;
         }
-        let is_alone = may_be_alone && left.is_some_and(|left| left.last == appended.previous);
-        let left = Left { last: appended.last, created_at, is_alone };
-        *self.idle() = Some(Idle { connection, left });
+        let is_alone = may_be_alone && end.is_some_and(|end| end.last == appended.previous);
+        let end = End { last: appended.last, created_at, is_alone };
+        *self.idle() = Some(Session { connection, end: Some(end) });
         Ok(appended)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Option<Idle>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Option<Session>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Decides by what is read without the lock, and takes it with the statement that writes, which does so only if the journal
-/// still ends where this process left it: every write moves that end, so nothing that was read has changed. None when
-/// somebody else wrote, or when there is more to do than to store messages; nothing is written then.
+/// still ends where this session left it: every write moves that end, so nothing that was read has changed (but read
+/// positions, by which nothing is decided). None when somebody else wrote, or when there is more to do than to store
+/// messages; nothing is written then.
 async fn unlocked(
     connection: &mut PgConnection,
     batch: &Batch,
-    left: Left,
+    end: End,
     now: Timestamp,
-) -> Result<Option<(Appended, Left)>, Failure> {
+) -> Result<Option<(Appended, End)>, Failure> {
     let facts = connection.draft_facts(&batch.drafts, false).await?;
-    let created_at = left.created_at.max(now);
-    let numbered = number_drafts(&batch.drafts, facts, &mut Numbering { position: left.last, created_at });
+    let created_at = end.created_at.max(now);
+    let numbered = number_drafts(&batch.drafts, facts, &mut Numbering { position: end.last, created_at });
     if numbered.sent.is_empty() || !numbered.refused.is_empty() {
         return Ok(None);
     }
-    let last = Position(left.last.0 + positions(batch));
+    let last = Position(end.last.0 + positions(batch));
     // It commits by itself, and is answered when it has.
-    let write = write_drafts(connection, &numbered, created_at, Some((left.last, last)));
+    let write = write_drafts(connection, &numbered, created_at, Some((end.last, last)));
     let is_written = write.await.map_err(|error| match error {
         sqlx::Error::Database(_) => Failure::Statement(error),
         error => Failure::Commit(error),
@@ -164,8 +171,8 @@ async fn unlocked(
         return Ok(None);
     }
     let entries = numbered.sent.iter().map(Sent::entry).collect();
-    let appended = Appended { previous: left.last, last, entries, changes: Vec::new(), drafts: numbered.outcomes };
-    Ok(Some((appended, Left { last, created_at, is_alone: true })))
+    let appended = Appended { previous: end.last, last, entries, changes: Vec::new(), drafts: numbered.outcomes };
+    Ok(Some((appended, End { last, created_at, is_alone: true })))
 }
 
 /// Alone and first: in READ COMMITTED each later statement has a snapshot newer than the lock. Facts read in this very
@@ -236,8 +243,8 @@ const STORED: &str = "
 SELECT conversation_id, digest, id, seq, sender_id, content, created_at, client_message_id, reply_to_id, metadata
 FROM message WHERE id = ANY($1)";
 
-/// Writes, and moves the journal's end to $20, where the journal ends at $19; without both wherever it ends, which is known
-/// then because the lock is held.
+/// Writes if the journal ends at $19, and moves its end to $20. Both are null when the lock is held and positions are
+/// reserved.
 const WRITE_DRAFTS: &str = "
 WITH ended AS (
     UPDATE journal SET last_position = COALESCE($20, last_position), last_created_at = $18
@@ -312,8 +319,7 @@ impl JournalTx for PgConnection {
     }
 
     async fn write_drafts(&mut self, drafts: &NumberedDrafts, now: Timestamp) -> Result<(), sqlx::Error> {
-        write_drafts(self, drafts, now, None).await?;
-        Ok(())
+        if write_drafts(self, drafts, now, None).await? { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
     }
 
     async fn write_refusals(&mut self, refused: &[(MessageId, Refusal)], now: Timestamp) -> Result<(), sqlx::Error> {
@@ -332,15 +338,15 @@ impl JournalTx for PgConnection {
     }
 }
 
-/// Whether the journal ended where it was expected to, or nothing was expected.
+/// Moves the journal's end from the one position to the other, if told; false when it was elsewhere and nothing is written.
 async fn write_drafts(
     connection: &mut PgConnection,
     drafts: &NumberedDrafts,
     now: Timestamp,
-    ends: Option<(Position, Position)>,
+    moves: Option<(Position, Position)>,
 ) -> Result<bool, sqlx::Error> {
     let query =
-        drafts_query(drafts).bind(now.as_micros()).bind(ends.map(|(from, _)| from.0)).bind(ends.map(|(_, to)| to.0));
+        drafts_query(drafts).bind(now.as_micros()).bind(moves.map(|(from, _)| from.0)).bind(moves.map(|(_, to)| to.0));
     query.fetch_one(connection).await?.try_get(0)
 }
 
