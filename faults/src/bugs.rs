@@ -26,7 +26,7 @@ fn trials() -> Vec<Trial> {
             Bug::RightsBeforeLock => ("freeze message in commit", 4, 4_000),
             Bug::IdempotencyInMemory | Bug::ReplayOffByOne | Bug::ResumeWithoutMembership => ("cut clients", 4, 1_500),
             // The reader of large bursts has to stand still at the right moment, and buffers of sockets hold megabytes.
-            Bug::FullQueueIgnored => (ANY, 1, 30_000),
+            Bug::FullQueueIgnored => (ANY, 1, 60_000),
             Bug::ConcurrentHandlers | Bug::PositionBeforeCommit | Bug::EmitAfterRemove => (ANY, 1, 2_000),
         };
         Trial { bug: Some(bug), only, faults, acked }

@@ -22,7 +22,7 @@ const BURSTING_PAIRS: usize = 2;
 /// Messages of a burst.
 const BURST: usize = 300;
 /// Messages of a burst that does not fit into what may wait for one connection, and characters of each.
-const LARGE_BURST: usize = 500;
+const LARGE_BURST: usize = 250;
 const LARGE: usize = 9_000;
 /// Readers of the group whose rights change; theirs do not.
 const WATCHERS: usize = 2;
