@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// An open transaction that holds the journal's lock; reads only, before it is held, what is looked at again with it.
+/// An open transaction that holds the journal's lock. Facts of drafts may be read before, by whoever makes sure that they
+/// still hold when the lock is taken.
 #[async_trait]
 pub(super) trait JournalTx: Send {
     /// Heads and memberships the sets touch.

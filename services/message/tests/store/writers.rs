@@ -185,19 +185,14 @@ pub async fn a_refused_draft_stays_refused_where_it_was(place: Place) {
         append(&store, vec![], vec![talk.draft(ann, "alone")]).await;
     }
     let refused = Err(ErrorKind::ValidationFailed);
-    for seq in [4, 5] {
+    for (drafts_of_a_batch, seq) in [(1, 4), (3, 5)] {
         let question = talk.draft(ann, "?");
         let answer = ResolvedDraft { reply_to_id: Some(question.message_id), ..talk.draft(ann, "early") };
         let resent = ResolvedDraft { resent: true, ..answer.clone() };
-        let outcomes = if seq == 4 {
-            let mut outcomes = Vec::new();
-            for draft in [resent, question, answer] {
-                outcomes.extend(append(&store, vec![], vec![draft]).await.drafts);
-            }
-            outcomes
-        } else {
-            append(&store, vec![], vec![resent, question, answer]).await.drafts
-        };
+        let mut outcomes = Vec::new();
+        for batch in [resent, question, answer].chunks(drafts_of_a_batch) {
+            outcomes.extend(append(&store, vec![], batch.to_vec()).await.drafts);
+        }
         assert_eq!(seqs(&outcomes), [refused, Ok(seq), refused]);
     }
 }
