@@ -91,7 +91,8 @@ impl Metadata {
         if json.len() > limits::METADATA_BYTES_MAX {
             return Err(Error::invalid("metadata", "must have at most 4096 bytes"));
         }
-        if serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(json).is_err() {
+        // Not as a map of values: a value is where serde_json gives a key of its own a meaning, which readers fail over.
+        if !serde_json::from_str::<serde_json::Value>(json).is_ok_and(|value| value.is_object()) {
             return Err(Error::invalid("metadata", "must be a JSON object"));
         }
         Ok(Self(json.into()))
@@ -159,6 +160,8 @@ mod tests {
         for json in [
             r#"{"a":"\ud800"}"#,
             r#"{"a":1e999}"#,
+            r#"{"$serde_json::private::RawValue":1}"#,
+            r#"{"a":{"$serde_json::private::RawValue":1}}"#,
             &deep,
             "",
             "[]",
