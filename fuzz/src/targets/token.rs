@@ -21,7 +21,8 @@ const HEADER: &str = r#"{"alg":"EdDSA","typ":"JWT","kid":"k"}"#;
 struct World {
     pair: Ed25519KeyPair,
     signer: Signer,
-    verifier: Verifier,
+    /// The set of its key.
+    keys: String,
     /// The one good token.
     token: String,
     identity: Identity,
@@ -31,9 +32,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("32 bytes are a seed");
     let document: Pkcs8V1Der<'_> = pair.as_der().expect("a key can be written");
     let signer = Signer::from_pkcs8("k", document.as_ref()).expect("a key as it was written");
-    let verifier = Verifier::new(TokenRules::default(), Arc::new(ManualClock::new(NOW)));
-    verifier.set_keys(&jwks(&[signer.jwk()])).expect("a key set of ours");
-    verifier.set_caught_up();
+    let keys = jwks(&[signer.jwk()]);
     let identity = Identity {
         user_id: UserId::from_uuid(Uuid::from_u128(1)),
         session_id: SessionId::from_uuid(Uuid::from_u128(2)),
@@ -41,13 +40,27 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         expires_at: NOW.plus(std::time::Duration::from_secs(900)),
     };
     let token = signer.sign(&AccessClaims::new(&TokenRules::default(), identity, "1".to_owned()));
-    World { pair, signer, verifier, token, identity }
+    World { pair, signer, keys, token, identity }
 });
+
+/// A new one for each input, for it remembers tokens: what an input costs is its own.
+fn keyless() -> Verifier {
+    let verifier = Verifier::new(TokenRules::default(), Arc::new(ManualClock::new(NOW)));
+    verifier.set_caught_up();
+    verifier
+}
+
+fn verifier() -> Verifier {
+    let verifier = keyless();
+    verifier.set_keys(&WORLD.keys).expect("a key set of ours");
+    verifier
+}
 
 /// Only what was signed is taken, and in no other spelling. A `*` stands for the good token.
 pub fn access_token(input: &[u8], probe: &mut Probe) -> Outcome {
     let text = String::from_utf8_lossy(input).replace('*', &WORLD.token);
-    match probe.read(text.len(), || WORLD.verifier.verify(&text)) {
+    let verifier = verifier();
+    match probe.read(text.len(), || verifier.verify(&text)) {
         Ok(identity) => {
             assert_eq!((text.as_str(), identity), (WORLD.token.as_str(), WORLD.identity));
             Outcome::of("good")
@@ -61,8 +74,8 @@ pub fn access_token(input: &[u8], probe: &mut Probe) -> Outcome {
 pub fn token_claims(input: &[u8], probe: &mut Probe) -> Outcome {
     let text = String::from_utf8_lossy(input);
     let (header, claims) = text.split_once('\n').unwrap_or((HEADER, &text));
-    let token = signed(header, claims);
-    match probe.read(token.len(), || WORLD.verifier.verify(&token)) {
+    let (token, verifier) = (signed(header, claims), verifier());
+    match probe.read(token.len(), || verifier.verify(&token)) {
         Ok(identity) => {
             assert!(identity.expires_at > NOW, "expired");
             let said: Value = serde_json::from_str(claims).expect("claims are JSON");
@@ -71,7 +84,7 @@ pub fn token_claims(input: &[u8], probe: &mut Probe) -> Outcome {
             assert_eq!(["iss", "aud", "typ"].map(|name| &said[name]), ["messenger", "messenger", "access"]);
             assert!(said["nbf"].as_f64().is_none_or(|from| from * 1e6 <= NOW.as_micros() as f64), "not yet");
             let again = WORLD.signer.sign(&AccessClaims::new(&TokenRules::default(), identity, "1".to_owned()));
-            let again = WORLD.verifier.verify(&again).expect("signed anew");
+            let again = verifier.verify(&again).expect("signed anew");
             assert_eq!((again.user_id, again.session_id), (identity.user_id, identity.session_id));
             assert_eq!(again.expires_at, identity.expires_at);
             Outcome::sized("good", claims.len())
@@ -93,8 +106,7 @@ fn signed(header: &str, claims: &str) -> String {
 pub fn jwk_set(input: &[u8], probe: &mut Probe) -> Outcome {
     let x = URL_SAFE_NO_PAD.encode(WORLD.pair.public_key());
     let text = String::from_utf8_lossy(input).replace('*', &x);
-    let verifier = Verifier::new(TokenRules::default(), Arc::new(ManualClock::new(NOW)));
-    verifier.set_caught_up();
+    let verifier = keyless();
     match probe.read(text.len(), || verifier.set_keys(&text)) {
         Ok(()) => {
             assert!(verifier.has_keys());
