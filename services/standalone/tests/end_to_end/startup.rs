@@ -1,20 +1,21 @@
 //! Starting: defaults that work, and one clear line when something is wrong.
 
-use std::{fs, net::TcpListener, path::Path, process::Output};
+use std::{fs, net::TcpListener, path::Path, process::Output, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use messenger_testkit::{Cluster, Shape};
 use reqwest::Method;
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
-async fn run(arguments: &[&str]) -> anyhow::Result<Output> {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_messenger"));
-    Ok(command.env_clear().args(arguments).kill_on_drop(true).output().await?)
+async fn run(binary: &str, arguments: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_messenger")).with_file_name(binary));
+    let running = command.env_clear().args(arguments).kill_on_drop(true).output();
+    Ok(timeout(Duration::from_secs(30), running).await.context("it goes on")??)
 }
 
 /// It ends with code 2 and one line that names the setting.
 async fn refuses(arguments: &[&str], named: &str) -> anyhow::Result<()> {
-    let output = run(arguments).await?;
+    let output = run("messenger", arguments).await?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(2), "{arguments:?} ended with {}: {said}", output.status);
     ensure!(said.contains(named), "{arguments:?} does not name {named}: {said}");
@@ -56,17 +57,17 @@ async fn wrong_settings_are_named() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_secret_in_plain_text_is_refused() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let here = ["--listen=127.0.0.1:0".to_owned(), format!("--data-dir={}", folder.path().display())];
+    let (secret, data) = ("s".repeat(32), folder.path().display());
+    let here = [format!("--service-secret={secret}"), "--listen=127.0.0.1:0".to_owned(), format!("--data-dir={data}")];
+    let here = here.each_ref().map(String::as_str);
     for (binary, url, is_stored) in [
         ("messenger-gateway", "--auth-url=http://auth.internal:1", false),
         ("messenger-gateway", "--message-url=http://127.0.0.1:1,http://192.0.2.1:1", false),
         ("messenger-conversation", "--message-url=http://[2001:db8::1]:1", true),
         ("messenger-message", "--conversation-url=http://conversation.internal:1", true),
     ] {
-        let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_messenger")).with_file_name(binary));
-        command.env_clear().arg(url).arg(format!("--service-secret={}", "s".repeat(32))).kill_on_drop(true);
-        command.args(if is_stored { &here[..] } else { &here[..1] });
-        let output = command.output().await?;
+        let flags: Vec<&str> = here.into_iter().take(if is_stored { 3 } else { 2 }).chain([url]).collect();
+        let output = run(binary, &flags).await?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.code() == Some(2) && said.lines().count() == 1, "{url}: {} {said}", output.status);
         let flag = url.split('=').next().unwrap_or_default();
@@ -95,12 +96,12 @@ async fn a_file_in_place_of_the_data_folder_is_named() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn help_and_settings_are_printed() -> anyhow::Result<()> {
-    let help = run(&["--help"]).await?;
+    let help = run("messenger", &["--help"]).await?;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for flag in ["--listen", "--grpc-listen", "--data-dir", "--database-url", "--redis-url", "--allowed-origins"] {
         ensure!(help.contains(flag), "{flag} is not in --help");
     }
-    let settings = run(&["--database-url=postgres://user:hunter2@host/db", "--print-config"]).await?;
+    let settings = run("messenger", &["--database-url=postgres://user:hunter2@host/db", "--print-config"]).await?;
     let settings = String::from_utf8_lossy(&settings.stdout).into_owned();
     ensure!(settings.contains("127.0.0.1:8080") && !settings.contains("hunter2"), "{settings}");
     Ok(())
