@@ -1,11 +1,11 @@
 //! Refresh tokens: a chain in which each follows from the one before by a secret of the store.
 //!
-//! So a token used twice at once has one successor without anybody keeping it, and any older token of a session is
-//! known as such from the newest one's digest alone.
+//! So a token used twice at once has one successor without anybody keeping it. Each proves that it was made here, so that
+//! an older one of a session is known as such however often the session was refreshed since.
 
 use std::time::Duration;
 
-use aws_lc_rs::{digest, hmac, rand};
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use messenger_core::{Error, Result, SessionId, Timestamp};
 use uuid::Uuid;
@@ -14,27 +14,33 @@ use crate::model::{Digest, RefreshState};
 
 /// How long a used token is still answered with its successor: for answers that were lost, and for tabs side by side.
 pub const REUSE_GRACE: Duration = Duration::from_secs(10);
-/// Generations back to which a token is followed (about 1 us each): six weeks of a client that never sleeps.
-const GENERATIONS_BACK_MAX: i64 = 4_096;
 const TOKEN_BYTES: usize = 16 + 4 + 32;
+/// What is signed of it: all but its proof.
+const CLAIM_BYTES: usize = 16 + 4 + 16;
 
-/// The secret of the chain.
-pub struct ChainKey(hmac::Key);
+/// The secret of the chain, for each of its two uses.
+pub struct ChainKey {
+    follows: hmac::Key,
+    proves: hmac::Key,
+}
 
 impl ChainKey {
     /// From the bytes in the store.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        let follows = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let proves = hmac::sign(&follows, b"proof of a refresh token");
+        Self { follows, proves: hmac::Key::new(hmac::HMAC_SHA256, proves.as_ref()) }
     }
 }
 
-/// One token: its session, its place in the chain, 256 bits nobody can guess.
+/// One token: its session, its place in the chain, 128 bits nobody can guess, and as many that prove the rest.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RefreshToken {
     session_id: SessionId,
     generation: u32,
-    secret: [u8; 32],
+    secret: [u8; 16],
+    proof: [u8; 16],
 }
 
 impl RefreshToken {
@@ -42,8 +48,14 @@ impl RefreshToken {
     ///
     /// # Errors
     /// INTERNAL when the machine has no randomness.
-    pub fn first(session_id: SessionId) -> Result<Self> {
-        Ok(Self { session_id, generation: 0, secret: random_secret()? })
+    pub fn first(session_id: SessionId, key: &ChainKey) -> Result<Self> {
+        Ok(Self::new(session_id, 0, half(random_secret()?), key))
+    }
+
+    fn new(session_id: SessionId, generation: u32, secret: [u8; 16], key: &ChainKey) -> Self {
+        let mut token = Self { session_id, generation, secret, proof: [0; 16] };
+        token.proof = token.proof_by(key);
+        token
     }
 
     /// Reads what [`Self::encode`] wrote.
@@ -54,11 +66,12 @@ impl RefreshToken {
         let mut bytes = [0; TOKEN_BYTES];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok();
         let (id, rest) = bytes.split_at(16);
-        let (generation, secret) = rest.split_at(4);
-        match (length, Uuid::from_slice(id), generation.try_into(), secret.try_into()) {
-            (Some(TOKEN_BYTES), Ok(id), Ok(generation), Ok(secret)) => {
+        let (generation, rest) = rest.split_at(4);
+        let (secret, proof) = rest.split_at(16);
+        match (length, Uuid::from_slice(id), generation.try_into(), secret.try_into(), proof.try_into()) {
+            (Some(TOKEN_BYTES), Ok(id), Ok(generation), Ok(secret), Ok(proof)) => {
                 let generation = u32::from_be_bytes(generation);
-                Ok(Self { session_id: SessionId::from_uuid(id), generation, secret })
+                Ok(Self { session_id: SessionId::from_uuid(id), generation, secret, proof })
             }
             _ => Err(Error::unauthenticated("not a refresh token")),
         }
@@ -81,9 +94,8 @@ impl RefreshToken {
     /// The one token that follows.
     #[must_use]
     pub fn successor(&self, key: &ChainKey) -> Self {
-        let mut secret = [0; 32];
-        secret.copy_from_slice(hmac::sign(&key.0, &self.bytes()).as_ref());
-        Self { session_id: self.session_id, generation: self.generation.saturating_add(1), secret }
+        let secret = half(hmac::sign(&key.follows, &self.bytes()));
+        Self::new(self.session_id, self.generation.saturating_add(1), secret, key)
     }
 
     /// The session it says it is of.
@@ -98,21 +110,25 @@ impl RefreshToken {
         self.generation.into()
     }
 
-    /// Whether the session's newest token is this one or follows from it: nobody else could have made it up.
-    fn leads_to(&self, state: &RefreshState, key: &ChainKey) -> bool {
-        let steps = state.generation - self.generation();
-        if !(0..=GENERATIONS_BACK_MAX).contains(&steps) {
-            return false;
+    fn proof_by(&self, key: &ChainKey) -> [u8; 16] {
+        half(hmac::sign(&key.proves, &self.bytes()[..CLAIM_BYTES]))
+    }
+
+    /// Whether it is the session's newest one, or was made here before that.
+    fn is_of(&self, state: &RefreshState, key: &ChainKey) -> bool {
+        if self.generation() < state.generation {
+            verify_slices_are_equal(&self.proof, &self.proof_by(key)).is_ok()
+        } else {
+            self.generation() == state.generation && self.digest() == state.token_digest
         }
-        let newest = (0..steps).fold(*self, |token, _| token.successor(key));
-        newest.digest() == state.token_digest
     }
 
     fn bytes(&self) -> [u8; TOKEN_BYTES] {
         let mut bytes = [0; TOKEN_BYTES];
         bytes[..16].copy_from_slice(self.session_id.uuid().as_bytes());
         bytes[16..20].copy_from_slice(&self.generation.to_be_bytes());
-        bytes[20..].copy_from_slice(&self.secret);
+        bytes[20..CLAIM_BYTES].copy_from_slice(&self.secret);
+        bytes[CLAIM_BYTES..].copy_from_slice(&self.proof);
         bytes
     }
 }
@@ -122,8 +138,8 @@ impl RefreshToken {
 pub enum Verdict {
     /// The newest: rotate it.
     Newest,
-    /// Used a moment ago: its successor again.
-    Repeated,
+    /// Used a moment ago, then: its successor again.
+    Repeated(Timestamp),
     /// Used before: somebody has a copy.
     Reused,
     /// Of a session that was ended.
@@ -137,7 +153,7 @@ pub enum Verdict {
 /// Decides about a token. Whoever cannot show a token of ours learns nothing about the session.
 #[must_use]
 pub fn judge(token: &RefreshToken, state: &RefreshState, key: &ChainKey, now: Timestamp) -> Verdict {
-    if !token.leads_to(state, key) {
+    if !token.is_of(state, key) {
         return Verdict::Unknown;
     }
     if state.is_ended {
@@ -150,9 +166,15 @@ pub fn judge(token: &RefreshToken, state: &RefreshState, key: &ChainKey, now: Ti
         return Verdict::Newest;
     }
     match state.used_at {
-        Some(used_at) if now.since(used_at) <= REUSE_GRACE => Verdict::Repeated,
+        Some(used_at) if now.since(used_at) <= REUSE_GRACE => Verdict::Repeated(used_at),
         _ => Verdict::Reused,
     }
+}
+
+fn half(bytes: impl AsRef<[u8]>) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&bytes.as_ref()[..16]);
+    half
 }
 
 /// 256 random bits.
@@ -175,7 +197,7 @@ mod tests {
 
     fn chain(length: u32) -> (ChainKey, Vec<RefreshToken>) {
         let key = ChainKey::new(&[7; 32]);
-        let mut tokens = vec![RefreshToken::first(SessionId::new(NOW)).expect("random")];
+        let mut tokens = vec![RefreshToken::first(SessionId::new(NOW), &key).expect("random")];
         for _ in 0..length {
             tokens.push(tokens[tokens.len() - 1].successor(&key));
         }
@@ -209,9 +231,9 @@ mod tests {
         let newest = state(&tokens[3]);
         assert_eq!(judge(&tokens[3], &newest, &key, NOW), Verdict::Newest);
         assert_eq!(judge(&tokens[2], &newest, &key, NOW), Verdict::Reused);
-        let used_at = Some(NOW.minus(REUSE_GRACE));
-        let used = RefreshState { used_at, ..newest.clone() };
-        assert_eq!(judge(&tokens[0], &used, &key, NOW), Verdict::Repeated);
+        let used_at = NOW.minus(REUSE_GRACE);
+        let used = RefreshState { used_at: Some(used_at), ..newest.clone() };
+        assert_eq!(judge(&tokens[0], &used, &key, NOW), Verdict::Repeated(used_at));
         assert_eq!(judge(&tokens[0], &used, &key, NOW.plus(Duration::from_micros(1))), Verdict::Reused);
         let ended = RefreshState { is_ended: true, ..newest.clone() };
         assert_eq!(judge(&tokens[3], &ended, &key, NOW), Verdict::Ended);
@@ -222,13 +244,19 @@ mod tests {
     fn what_was_not_made_here_is_unknown() {
         let (key, tokens) = chain(3);
         let newest = state(&tokens[2]);
-        let forged = RefreshToken { secret: [1; 32], ..tokens[1] };
+        let forged = RefreshToken { secret: [1; 16], ..tokens[1] };
         let moved = RefreshToken { generation: 2, ..tokens[1] };
-        for token in [forged, moved, tokens[3]] {
+        let unproven = RefreshToken { proof: [1; 16], ..tokens[1] };
+        for token in [forged, moved, unproven, tokens[3]] {
             assert_eq!(judge(&token, &newest, &key, NOW), Verdict::Unknown);
         }
         assert_eq!(judge(&tokens[1], &newest, &ChainKey::new(&[8; 32]), NOW), Verdict::Unknown);
-        let far = RefreshState { generation: GENERATIONS_BACK_MAX + 2, ..newest };
-        assert_eq!(judge(&tokens[1], &far, &key, NOW), Verdict::Unknown);
+    }
+
+    #[test]
+    fn an_old_one_is_known_however_often_the_session_went_on() {
+        let (key, tokens) = chain(1);
+        let far = RefreshState { generation: i64::from(u32::MAX), ..state(&tokens[1]) };
+        assert_eq!(judge(&tokens[0], &far, &key, NOW), Verdict::Reused);
     }
 }

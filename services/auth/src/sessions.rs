@@ -52,7 +52,7 @@ impl Sessions {
         (user_agent, place): (String, Option<Digest>),
     ) -> Result<(NewSession, Tokens)> {
         let now = self.clock.now();
-        let token = RefreshToken::first(SessionId::new(now))?;
+        let token = RefreshToken::first(SessionId::new(now), self.issuer.chain_key())?;
         let session = NewSession {
             id: token.session_id(),
             user_id,
@@ -83,7 +83,7 @@ impl Sessions {
                         return self.signed_in(&state, &successor, now).await;
                     }
                 }
-                Verdict::Repeated => return self.signed_in(&state, &successor, now).await,
+                Verdict::Repeated(used_at) => return self.signed_in(&state, &successor, used_at).await,
                 Verdict::Reused => {
                     let record = Audit::of("refresh_token.reused").by(state.user_id).session(token.session_id());
                     self.end(state.user_id, token.session_id()).await?;
@@ -184,7 +184,7 @@ impl Sessions {
         }
     }
 
-    /// The access token is dated before the rotation was stored, so that what ends the session later is later.
+    /// The access token is dated by the rotation, and before that was stored: what ends the session later is later.
     async fn signed_in(&self, state: &RefreshState, successor: &RefreshToken, now: Timestamp) -> Result<SignedIn> {
         let mut users = self.store.users(&[state.user_id]).await?;
         let user = users.pop().ok_or_else(unknown)?;

@@ -220,7 +220,8 @@ impl Store for PostgresStore {
         run(async move {
             let used = query(
                 "WITH rotated AS ( \
-                     UPDATE session SET token_digest = $4, generation = $2 + 1, last_used_at = $5, expires_at = $6 \
+                     UPDATE session SET token_digest = $4, generation = $2 + 1, \
+                                        last_used_at = GREATEST(last_used_at, $5), expires_at = $6 \
                      WHERE id = $1 AND token_digest = $3 AND ended_at IS NULL RETURNING id), \
                  forgotten AS (DELETE FROM refresh_use WHERE session_id = $1 AND used_at < $7) \
                  INSERT INTO refresh_use (session_id, generation, used_at) SELECT id, $2, $5 FROM rotated",

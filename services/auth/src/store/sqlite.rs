@@ -221,7 +221,8 @@ impl Store for SqliteStore {
         run(async move {
             let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(error)?;
             let rotated = query(
-                "UPDATE session SET token_digest = $4, generation = $2 + 1, last_used_at = $5, expires_at = $6 \
+                "UPDATE session SET token_digest = $4, generation = $2 + 1, \
+                                    last_used_at = MAX(last_used_at, $5), expires_at = $6 \
                  WHERE id = $1 AND token_digest = $3 AND ended_at IS NULL",
             )
             .bind(rotation.session_id.uuid())

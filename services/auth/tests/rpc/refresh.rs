@@ -1,11 +1,19 @@
 //! Refresh tokens over the wire.
 
-use futures_util::future::join_all;
-use messenger_core::ErrorKind;
-use messenger_proto::auth::v1::{ListSessionsRequest, LogoutRequest, RefreshTokenRequest, Tokens};
-use messenger_rpc::request_as;
+use std::{sync::Arc, time::Duration};
 
-use crate::server::{Server, Services, claims, kind, session_of};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::join_all;
+use messenger_auth::{TokenConfig, build, model::Rotation};
+use messenger_core::{Clock as _, ErrorKind, ManualClock};
+use messenger_proto::auth::v1::{
+    ListSessionsRequest, LogoutAllRequest, LogoutRequest, RefreshTokenRequest, Tokens,
+    auth_service_client::AuthServiceClient,
+};
+use messenger_rpc::{RpcChannel, Service, request_as};
+
+use crate::server::{NOW, Server, Services, claims, kind, session_of};
 
 async fn refresh(mut services: Services, token: &str) -> Result<Tokens, ErrorKind> {
     let request = RefreshTokenRequest { refresh_token: token.to_owned() };
@@ -83,4 +91,55 @@ async fn a_session_ends_with_its_logout_or_its_time() {
     let tokens = refresh(server.services(), &tokens.refresh_token).await.expect("each use counts anew");
     server.advance(30 * day);
     assert_eq!(refresh(server.services(), &tokens.refresh_token).await.err(), Some(ErrorKind::Unauthenticated));
+}
+
+/// Whoever has a copy refreshes with it so often that nobody can follow, and the token it was copied from shows up after.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_35_a_copied_token_is_known_however_often_the_session_went_on() {
+    let server = Server::start().await;
+    let ann = server.registered("Ann", "ann@example.org").await;
+    let copied = &ann.tokens.refresh_token;
+    let (store, used_at) = (server.place.open().await, server.clock.now());
+    let session_id = session_of(&ann.tokens.access_token).parse().expect("a UUID");
+    let mut from = [0; 32];
+    from.copy_from_slice(digest(&SHA256, &URL_SAFE_NO_PAD.decode(copied).expect("base64")).as_ref());
+    let millionth = Rotation {
+        session_id,
+        generation: 1_000_000,
+        from,
+        to: [1; 32],
+        used_at,
+        expires_at: used_at.plus(Duration::from_secs(86_400)),
+        forget_before: used_at,
+    };
+    assert!(store.rotate(millionth).await.expect("answered"));
+    server.advance(11);
+    assert_eq!(refresh(server.services(), copied).await.err(), Some(ErrorKind::TokenRevoked));
+    server.until_revoked(&ann.tokens.access_token).await;
+    let sessions = server.in_process().list_sessions(request_as(ann.id(), ListSessionsRequest {})).await;
+    assert!(sessions.expect("listed").into_inner().sessions.is_empty(), "and the copy is worth nothing any more");
+}
+
+/// Of two processes one has a clock that is behind. Refreshed by the other: for the first time, and once more within the
+/// grace.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_35_no_token_of_a_refresh_outlives_the_end_of_all_sessions() {
+    let server = Server::start().await;
+    let ann = server.registered("Ann", "ann@example.org").await;
+    let clock = Arc::new(ManualClock::new(NOW));
+    let behind = build(&TokenConfig::default(), server.place.open().await, clock).await.expect("built");
+    behind.start(&server.shutdown);
+    let (channel, slot) = RpcChannel::in_process(Service::Gateway);
+    slot.fill(behind.routes(server.credential.trust(), &server.shutdown));
+    let behind = AuthServiceClient::new(channel);
+
+    server.advance(4);
+    let first = refresh(server.services(), &ann.tokens.refresh_token).await.expect("refreshed");
+    server.advance(4);
+    let repeated = refresh(server.services(), &ann.tokens.refresh_token).await.expect("within the grace");
+    refresh(behind.clone(), &first.refresh_token).await.expect("refreshed where it is earlier");
+    behind.clone().logout_all(request_as(ann.id(), LogoutAllRequest {})).await.expect("logged out");
+    for tokens in [ann.tokens, first, repeated] {
+        server.until_revoked(&tokens.access_token).await;
+    }
 }
