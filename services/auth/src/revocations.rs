@@ -62,7 +62,15 @@ impl Revocations {
                 _ = polls.tick() => false,
                 _ = purges.tick() => true,
             };
-            let result = if is_purge { self.purge().await } else { self.catch_up(verifier).await };
+            let result = match is_purge {
+                true => self.purge().await.map(|has_more| {
+                    if has_more {
+                        // What else is due comes in between.
+                        purges.reset_immediately();
+                    }
+                }),
+                false => self.catch_up(verifier).await,
+            };
             // Said once, not twice a second.
             if let Err(error) = &result
                 && !is_failing
@@ -138,7 +146,7 @@ impl Revocations {
         }
     }
 
-    async fn purge(&self) -> Result<()> {
+    async fn purge(&self) -> Result<bool> {
         self.store.purge(self.clock.now()).await
     }
 }

@@ -19,9 +19,12 @@ pub trait AccessStore: Send + Sync {
     async fn revocation_head(&self) -> Result<i64>;
     /// Revocations above a number that still matter, in order.
     async fn revocations(&self, after_number: i64, now: Timestamp, rows_max: i64) -> Result<Vec<Revocation>>;
-    /// Removes sessions that expired and revocations that nobody asks for any more.
-    async fn purge(&self, now: Timestamp) -> Result<()>;
+    /// Removes revocations that nobody asks for any more, and 1,000 sessions that expired: true when there may be more.
+    async fn purge(&self, now: Timestamp) -> Result<bool>;
 }
+
+/// Sessions removed by one statement.
+const PURGED_MAX: i64 = 1_000;
 
 type RevocationRow = (i64, Uuid, Option<Uuid>, Option<Uuid>, i64, Option<i64>);
 

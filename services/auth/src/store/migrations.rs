@@ -2,7 +2,7 @@
 
 use messenger_db::Migration;
 
-pub const POSTGRES: [Migration; 3] = [
+pub const POSTGRES: [Migration; 4] = [
     Migration {
         version: 1,
         name: "identity",
@@ -14,9 +14,14 @@ pub const POSTGRES: [Migration; 3] = [
         sql: include_str!("../../../../migrations/auth/postgres/0002_other_systems.sql"),
     },
     Migration { version: 3, name: "places", sql: include_str!("../../../../migrations/auth/postgres/0003_places.sql") },
+    Migration {
+        version: 4,
+        name: "revocations by user",
+        sql: include_str!("../../../../migrations/auth/postgres/0004_revocations_by_user.sql"),
+    },
 ];
 
-pub const SQLITE: [Migration; 3] = [
+pub const SQLITE: [Migration; 4] = [
     Migration {
         version: 1,
         name: "identity",
@@ -28,4 +33,9 @@ pub const SQLITE: [Migration; 3] = [
         sql: include_str!("../../../../migrations/auth/sqlite/0002_other_systems.sql"),
     },
     Migration { version: 3, name: "places", sql: include_str!("../../../../migrations/auth/sqlite/0003_places.sql") },
+    Migration {
+        version: 4,
+        name: "revocations by user",
+        sql: include_str!("../../../../migrations/auth/sqlite/0004_revocations_by_user.sql"),
+    },
 ];

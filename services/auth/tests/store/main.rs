@@ -23,7 +23,7 @@ use self::{
     other_systems::{
         a_deactivated_user_begins_no_session, a_deactivation_and_a_newer_token_cannot_both_win,
         a_subject_is_one_user_however_many_describe_it_at_once, one_address_of_two_issuers_and_of_ours,
-        the_last_keys_of_a_system_are_kept, the_newest_description_wins,
+        row_34_the_same_tokens_are_ended_once, the_last_keys_of_a_system_are_kept, the_newest_description_wins,
     },
 };
 
@@ -74,6 +74,7 @@ contract!(
     a_deactivated_user_begins_no_session,
     a_deactivation_and_a_newer_token_cannot_both_win,
     the_last_keys_of_a_system_are_kept,
+    row_34_the_same_tokens_are_ended_once,
 );
 
 fn account(name: &str, email: &str) -> Account {
@@ -350,12 +351,18 @@ async fn what_is_over_is_purged(place: &Place) {
     let (ann, session) = registered(&store, "Ann", "ann@example.org").await;
     assert!(store.rotate(rotation(session.id, 0, NOW)).await.expect("answered"));
     assert!(store.end_session(ann.user.id, session.id, NOW).await.expect("answered"));
-    store.purge(NOW).await.expect("purged");
+    assert!(!store.purge(NOW).await.expect("purged"));
     assert!(store.refresh_state(session.id, 0).await.expect("answered").is_some());
     assert_eq!(store.revocations(0, NOW, 100).await.expect("answered").len(), 1);
     let later = NOW.plus(MONTH).plus(Duration::from_secs(1));
-    store.purge(later).await.expect("purged");
+    assert!(!store.purge(later).await.expect("purged"), "there was one");
     assert!(store.refresh_state(session.id, 0).await.expect("answered").is_none());
     assert!(store.revocations(0, Timestamp::from_micros(0), 100).await.expect("answered").is_empty());
     assert!(store.revocation_head().await.expect("answered") > 0, "numbers do not begin anew");
+    for _ in 0..1_000 {
+        let more = NewSession { id: SessionId::new(NOW), ..session.clone() };
+        assert!(store.begin_session(more, &ann.password_hash).await.expect("begun"));
+    }
+    assert!(store.purge(later).await.expect("purged"), "as many as it may: there may be more");
+    assert!(!store.purge(later).await.expect("purged"));
 }

@@ -140,3 +140,16 @@ pub async fn the_last_keys_of_a_system_are_kept(place: &Place) {
     }
     assert_eq!(one.foreign_keys("b").await.expect("read"), None);
 }
+
+pub async fn row_34_the_same_tokens_are_ended_once(place: &Place) {
+    let store = place.open().await;
+    let ann = store.describe(described("a", None, NOW), NOW).await.expect("described").user.id;
+    for _ in 0..3 {
+        store.end_sessions(ann, NOW).await.expect("ended");
+    }
+    assert_eq!(store.revocations(0, NOW, 10).await.expect("answered").len(), 1);
+    let later = NOW.plus(Duration::from_secs(60));
+    store.describe(described("a", None, later), later).await.expect("described");
+    store.end_sessions(ann, later).await.expect("ended");
+    assert_eq!(store.revocations(0, later, 10).await.expect("answered").len(), 2, "a newer token");
+}

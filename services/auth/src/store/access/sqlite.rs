@@ -7,7 +7,7 @@ use messenger_identity::Revocation;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 use tracing::instrument;
 
-use super::{AccessStore, RevocationRow, revocation, revoked};
+use super::{AccessStore, PURGED_MAX, RevocationRow, revocation, revoked};
 use crate::store::SqliteStore;
 
 #[async_trait]
@@ -65,12 +65,13 @@ impl AccessStore for SqliteStore {
     }
 
     #[instrument(level = "debug", skip_all)]
-    async fn purge(&self, now: Timestamp) -> Result<()> {
-        query(
+    async fn purge(&self, now: Timestamp) -> Result<bool> {
+        let purged = query(
             "DELETE FROM session WHERE id IN ( \
-                 SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at LIMIT 1000)",
+                 SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)",
         )
         .bind(now.as_micros())
+        .bind(PURGED_MAX)
         .execute(&self.pools.writer)
         .await
         .map_err(error)?;
@@ -79,7 +80,7 @@ impl AccessStore for SqliteStore {
             .execute(&self.pools.writer)
             .await
             .map_err(error)?;
-        Ok(())
+        Ok(purged.rows_affected() == PURGED_MAX as u64)
     }
 }
 
@@ -91,8 +92,8 @@ pub(in crate::store) async fn next_revocation(tx: &mut SqliteConnection) -> Resu
         .map_err(error)
 }
 
-/// Ends a user's sessions but one, and every token of another identity system it came with. The revocation is later than
-/// each token seen, whatever the clocks say.
+/// Ends a user's sessions but one, and every token of another identity system it came with, unless that was done since the
+/// newest came. The revocation is later than each token seen, whatever the clocks say.
 pub(in crate::store) async fn end_all(
     tx: &mut SqliteConnection,
     (user_id, except_session_id): (UserId, Option<SessionId>),
@@ -109,11 +110,15 @@ pub(in crate::store) async fn end_all(
     .fetch_all(&mut *tx)
     .await
     .map_err(error)?;
-    let token_at: Option<i64> = query_scalar("SELECT token_at FROM account WHERE id = $1 AND issuer IS NOT NULL")
-        .bind(user_id.uuid())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(error)?;
+    let token_at: Option<i64> = query_scalar(
+        "SELECT a.token_at FROM account a WHERE a.id = $1 AND a.issuer IS NOT NULL AND NOT EXISTS ( \
+             SELECT 1 FROM revocation r \
+             WHERE r.user_id = a.id AND r.session_id IS NULL AND r.revoked_at > a.token_at)",
+    )
+    .bind(user_id.uuid())
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(error)?;
     let Some(revoked) = revoked(used_at.into_iter().max(), token_at, now) else { return Ok(()) };
     let (revoked_at, until) = revoked;
     let revocation = Revocation { number, user_id, session_id: None, except_session_id, revoked_at, until };
