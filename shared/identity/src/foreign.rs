@@ -132,7 +132,8 @@ pub(crate) fn read(
     // Sessions are the other system's business: here a user has one, which any of its tokens goes on with.
     let session_id = SessionId::from_uuid(hashed(&["messenger session", &rules.issuer, subject]));
     // Whoever may write any address there could take that of another (OpenID Connect Core, 5.1).
-    let is_verified = claims.get("email_verified") != Some(&Value::Bool(false));
+    // Some systems say so in text.
+    let is_verified = claims.get("email_verified").is_none_or(|it| it.is_null() || *it == true || it == "true");
     let user = ForeignUser {
         user_id,
         issuer: rules.issuer.clone(),

@@ -276,9 +276,14 @@ async fn row_31_claims_are_required_and_of_their_types() {
 #[tokio::test]
 async fn an_address_that_was_not_verified_is_not_believed() {
     let setup = Setup::new();
-    for (subject, verified, is_believed) in
-        [("ann", json!(true), true), ("bob", json!(null), true), ("eve", json!(false), false)]
-    {
+    for (subject, verified, is_believed) in [
+        ("ann", json!(true), true),
+        ("amy", json!("true"), true),
+        ("bob", json!(null), true),
+        ("eve", json!(false), false),
+        ("eva", json!("false"), false),
+        ("evi", json!(0), false),
+    ] {
         let mut claims = claims(subject);
         claims["email_verified"] = verified;
         setup.identify(&setup.keys[0].token(&claims)).await.expect("a user all the same");
