@@ -140,14 +140,13 @@ impl Replays {
         {
             return Err(resync("too much was missed"));
         }
-        let follower = self.feed.follow().await?;
-        follower.asks.add(&[user]).await?;
+        let events = self.feed.follow_one(user).await?;
         Ok(Subscription {
             replays: self.clone(),
             user,
             phase: Phase::Beginning { after },
             ready: VecDeque::new(),
-            events: follower.events,
+            events,
         })
     }
 }

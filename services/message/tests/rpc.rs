@@ -58,6 +58,7 @@ on_both!(
     pipe::many_at_once,
     users::users_send_at_the_rate_of_the_edge,
     users::a_user_has_so_many_streams,
+    users::row_76_a_subscription_nobody_reads,
     replay::pages,
     replay::too_much_in_one_conversation,
     replay::too_much_in_all,

@@ -57,6 +57,7 @@ contract!(
     reading::conversations_by_last_activity,
     reading::states_and_read_positions,
     replay::gives_what_would_have_come_live,
+    replay::row_83_removed_and_added_without_end,
     replay::follow_and_journal_are_one_snapshot,
     faults::a_refused_row_leaves_its_neighbours,
     faults::a_taken_message_id_is_a_repeat,

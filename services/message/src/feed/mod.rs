@@ -13,7 +13,10 @@ use std::sync::{
 use messenger_core::{Cursor, Error, JournalId, Position, Result, UserId};
 use tokio::sync::mpsc;
 
-use self::{followers::FollowerId, queue::Queue};
+use self::{
+    followers::FollowerId,
+    queue::{FOLLOWER_BYTES_MAX, Queue, SUBSCRIBER_BYTES_MAX},
+};
 
 use crate::model::JournalHead;
 
@@ -75,13 +78,27 @@ impl Feed {
         Cursor { journal: self.journal, position }
     }
 
-    /// Follows nobody yet.
+    /// Follows nobody yet; any number of users may be.
     ///
     /// # Errors
     /// UNAVAILABLE when the feed has ended.
     pub async fn follow(&self) -> Result<Follower> {
+        self.open(FOLLOWER_BYTES_MAX).await
+    }
+
+    /// Follows one user, of whom less may wait.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the feed has ended.
+    pub async fn follow_one(&self, user: UserId) -> Result<Events> {
+        let Follower { asks, events } = self.open(SUBSCRIBER_BYTES_MAX).await?;
+        asks.add(&[user]).await?;
+        Ok(events)
+    }
+
+    async fn open(&self, queue_bytes_max: usize) -> Result<Follower> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(queue_bytes_max));
         let follower = Follower {
             asks: Asks { id, commands: self.commands.clone(), queue: Arc::clone(&queue) },
             events: Events(queue),

@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::SharedEntry;
 
-/// Bytes waiting for one follower, as counted by [`FeedEvent::weight`].
-const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Signals are dropped when more than this waits.
-const QUEUE_BYTES_FOR_SIGNALS_MAX: usize = QUEUE_BYTES_MAX / 2;
+/// Bytes waiting for one follower, as counted by [`FeedEvent::weight`]: a gateway follows thousands of users …
+pub(crate) const FOLLOWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// … and who subscribes follows one, and may be anybody.
+pub(crate) const SUBSCRIBER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// What anything costs beside its text.
 const EVENT_BYTES: usize = 64;
 const ID_BYTES: usize = 16;
@@ -64,8 +64,9 @@ impl FeedEvent {
 }
 
 /// Between the feed and one follower.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Queue {
+    bytes_max: usize,
     state: Mutex<State>,
     ready: Notify,
     ended: CancellationToken,
@@ -88,6 +89,12 @@ enum End {
 }
 
 impl Queue {
+    /// For so many bytes; signals are dropped when more than half of it waits.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        let (state, ready, ended) = (Mutex::default(), Notify::new(), CancellationToken::new());
+        Self { bytes_max, state, ready, ended }
+    }
+
     /// Adds an event. False when the follower is gone or too slow: then it is ended.
     pub(crate) fn push(&self, event: FeedEvent) -> bool {
         let weight = event.weight();
@@ -95,11 +102,11 @@ impl Queue {
         if !matches!(state.end, End::Open) {
             return false;
         }
-        if matches!(event, FeedEvent::Signal(_)) && state.bytes + weight > QUEUE_BYTES_FOR_SIGNALS_MAX {
+        if matches!(event, FeedEvent::Signal(_)) && state.bytes + weight > self.bytes_max / 2 {
             return true;
         }
         // What one commit brings is there anyway, however large: a queue that is empty takes it.
-        if state.bytes > 0 && state.bytes + weight > QUEUE_BYTES_MAX {
+        if state.bytes > 0 && state.bytes + weight > self.bytes_max {
             drop(state);
             metrics::counter!("messenger_followers_overflowed_total").increment(1);
             self.end(Error::new(ErrorKind::RateLimited, "reads too slowly: continue from the last position"));
@@ -174,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn in_order_and_counted() {
-        let queue = Queue::default();
+        let queue = Queue::new(FOLLOWER_BYTES_MAX);
         for n in 0..3 {
             assert!(queue.push(FeedEvent::Heartbeat(Position(n))));
         }
@@ -187,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn overflow_ends_the_follower_and_frees_what_waits() {
-        let queue = Queue::default();
+        let queue = Queue::new(FOLLOWER_BYTES_MAX);
         let user = UserId::from_uuid(uuid::Uuid::nil());
         let conversations = vec![ConversationId::from_uuid(uuid::Uuid::nil()); 5_000];
         let event = || FeedEvent::UserFollowed { user, position: Position(0), conversations: conversations.clone() };
@@ -200,18 +207,18 @@ mod tests {
 
     #[test]
     fn signals_go_first() {
-        let queue = Queue::default();
+        let queue = Queue::new(FOLLOWER_BYTES_MAX);
         let signal = || FeedEvent::Signal(Bytes::from(vec![0; 1024 * 1024]));
         for _ in 0..100 {
             assert!(queue.push(signal()), "dropped, not ended");
         }
-        assert!(queue.lock().bytes <= QUEUE_BYTES_FOR_SIGNALS_MAX);
+        assert!(queue.lock().bytes <= FOLLOWER_BYTES_MAX / 2);
     }
 
     #[test]
     fn an_event_larger_than_the_bound_is_taken_by_an_empty_queue() {
-        let queue = Queue::default();
-        let conversations = vec![ConversationId::from_uuid(uuid::Uuid::nil()); QUEUE_BYTES_MAX / ID_BYTES + 1];
+        let queue = Queue::new(FOLLOWER_BYTES_MAX);
+        let conversations = vec![ConversationId::from_uuid(uuid::Uuid::nil()); FOLLOWER_BYTES_MAX / ID_BYTES + 1];
         let user = UserId::from_uuid(uuid::Uuid::nil());
         assert!(queue.push(FeedEvent::UserFollowed { user, position: Position(0), conversations }));
         assert!(!queue.push(FeedEvent::Heartbeat(Position(0))), "ended");

@@ -65,7 +65,7 @@ pub trait Store: Send + Sync + 'static {
     /// The P2P conversation of each pair (in either order), if there is one.
     async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>>;
 
-    /// How much a user missed after a position.
+    /// How much a user missed after a position: exactly, unless it is more than is replayed.
     async fn missed(&self, user: UserId, after: Position) -> Result<Missed>;
 
     /// What a user missed after a position, at most `limit` entries: exactly what it would have got live, but of

@@ -7,13 +7,14 @@ use messenger_identity::{AccessClaims, Identity, Signer, TokenRules, Verifier, j
 use messenger_message::BusLocation;
 use messenger_proto::message::v1::{
     Draft, SendMessageRequest, SubscribeRequest, draft::Target, message_service_client::MessageServiceClient,
+    subscribe_response::Event,
 };
 use messenger_rpc::{RpcChannel, SendRates, ServerAuth, Service, from_status, request_as, routes};
 use messenger_telemetry::Shutdown;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, service::Routes};
 
-use crate::support::{PATIENCE, World, new_id};
+use crate::support::{Group, PATIENCE, World, new_id};
 
 /// A server that counts, its users' tokens, and the way to it for anybody and for the gateway.
 struct Scene {
@@ -88,6 +89,34 @@ pub async fn users_send_at_the_rate_of_the_edge(world: &World) {
         let counted = scene.gateway.send_message(request_as(ann, send())).await.expect_err("not her group");
         assert_eq!(kind(&counted), ErrorKind::NotFound, "the gateway has counted");
     }
+}
+
+/// As many streams as a user may have, none of them read: each waits for little.
+pub async fn row_76_a_subscription_nobody_reads(world: &World) {
+    const MESSAGES: u64 = 100;
+    let mut scene = Scene::new(world).await;
+    let (ann, bob) = (new_id(), new_id());
+    let mut process = world.process().await;
+    let group = Group::create(&mut process.client, &[ann, bob]).await;
+    let request = scene.as_user(bob, SubscribeRequest::default());
+    let mut unread = scene.client.subscribe(request).await.expect("a place").into_inner();
+    let first = timeout(PATIENCE, unread.message()).await.expect("in time").expect("open").expect("not ended");
+    assert!(matches!(first.event, Some(Event::CaughtUp(_))), "{first:?}");
+    for _ in 0..MESSAGES {
+        let draft = Some(group.draft(&"\u{1f600}".repeat(10_000)));
+        let sent = scene.gateway.send_message(request_as(ann, SendMessageRequest { draft })).await;
+        sent.expect("stored by the process that bob listens to");
+    }
+    let mut heard = 0;
+    let refused = loop {
+        match timeout(PATIENCE, unread.message()).await.expect("in time") {
+            Ok(Some(_)) => heard += 1,
+            Ok(None) => panic!("it is told why"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(kind(&refused), ErrorKind::RateLimited);
+    assert!(heard < MESSAGES, "{heard}");
 }
 
 pub async fn a_user_has_so_many_streams(world: &World) {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use messenger_core::{ConversationId, Position, UserId};
+use messenger_core::{ConversationId, Position, UserId, limits};
 use messenger_message::{
     model::{Batch, ChangeSet, Effect, Entry, Fact, Missed},
     store::Store,
@@ -164,6 +164,21 @@ pub async fn gives_what_would_have_come_live(place: Place) {
                 check_missed(store.missed(user, after).await.expect("reads"), &heard.after(after, &[]));
             }
         }
+    }
+}
+
+/// Somebody is removed and added again and again: what that makes a reader look at is bounded.
+pub async fn row_83_removed_and_added_without_end(place: Place) {
+    let store = place.open().await;
+    let [eve, ann] = users();
+    let mut talk = group(&store, &[eve]).await;
+    let start = store.journal().await.expect("reads").last;
+    for missed in [6_000, limits::REPLAY_ENTRIES_MAX + 1] {
+        for _ in 0..60 {
+            let changes: Vec<_> = (0..100).flat_map(|_| [talk.join(ann).0, talk.leave(ann).0]).flatten().collect();
+            append(&store, changes.chunks(100).map(|set| ChangeSet(set.to_vec())).collect(), vec![]).await;
+        }
+        assert_eq!(store.missed(ann, start).await.expect("reads").entries, missed);
     }
 }
 

@@ -9,6 +9,7 @@ use prost::Message as _;
 use uuid::Uuid;
 
 use super::*;
+use crate::feed::queue::FOLLOWER_BYTES_MAX;
 use crate::model::Message;
 
 const FOLLOWER: FollowerId = 1;
@@ -73,7 +74,7 @@ struct Heard {
 
 impl Heard {
     fn new(position: i64) -> Self {
-        let (mut followers, queue) = (Followers::default(), Arc::new(Queue::default()));
+        let (mut followers, queue) = (Followers::default(), Arc::new(Queue::new(FOLLOWER_BYTES_MAX)));
         followers.open(FOLLOWER, Arc::clone(&queue), Position(position));
         Self { followers, queue, position: Position(position) }
     }
@@ -150,7 +151,7 @@ fn nobody_is_kept_who_is_gone() {
 #[test]
 fn an_entry_is_encoded_once_and_kept_by_those_it_concerns() {
     const OTHER: FollowerId = 2;
-    let (mut heard, other) = (Heard::new(0), Arc::new(Queue::default()));
+    let (mut heard, other) = (Heard::new(0), Arc::new(Queue::new(FOLLOWER_BYTES_MAX)));
     heard.followers.open(OTHER, Arc::clone(&other), Position(0));
     for follower in [FOLLOWER, OTHER] {
         let ticket = heard.followers.begin(follower, &[user(1)]).expect("it is there");

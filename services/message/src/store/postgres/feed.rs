@@ -1,7 +1,7 @@
 //! The journal read: in full, for one user, and who is to hear what.
 
 use messenger_bus::BusKey;
-use messenger_core::{Bug, ConversationId, JournalId, Position, Result, UserId, is_seeded};
+use messenger_core::{Bug, ConversationId, JournalId, Position, Result, UserId, is_seeded, limits};
 use messenger_db::Sessions;
 use uuid::Uuid;
 
@@ -62,7 +62,8 @@ pub(super) async fn follow(sessions: &Sessions, users: &[UserId]) -> Result<Foll
 }
 
 /// Stretches of the journal that are the user's: of each conversation it takes part in what came after it joined; of
-/// each membership that ended its end, and the rest of it only if the user takes part again.
+/// each membership that ended its end, and the rest of it only if the user takes part again. Ends are counted to where they
+/// are too many to be replayed: whoever may remove and add somebody can make any number of them.
 const MISSED: &str = "
 WITH span AS (
     SELECT p.conversation_id, GREATEST($2, p.joined_position - 1) AS low, 9223372036854775807 AS high
@@ -71,8 +72,8 @@ WITH span AS (
     UNION ALL
     SELECT d.conversation_id,
            CASE WHEN p.user_id IS NULL THEN d.position - 1 ELSE GREATEST($2, d.joined_position - 1) END, d.position
-    FROM departure d LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.user_id
-    WHERE d.user_id = $1 AND d.position > $2
+    FROM (SELECT * FROM departure WHERE user_id = $1 AND position > $2 ORDER BY position LIMIT $3) d
+    LEFT JOIN membership p ON p.conversation_id = d.conversation_id AND p.user_id = d.user_id
 ), bounds AS (
     SELECT s.conversation_id,
         (SELECT seq FROM message m WHERE m.conversation_id = s.conversation_id
@@ -90,7 +91,7 @@ SELECT conversation_id, first_seq, COALESCE(last_seq - first_seq + 1, 0) AS mess
 FROM bounds";
 
 pub(super) async fn missed(sessions: &Sessions, user: UserId, after: Position) -> Result<Missed> {
-    let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0);
+    let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0).bind(limits::REPLAY_ENTRIES_MAX + 1);
     let rows: Vec<MissedRow> = sessions.fetch_all(query).await?;
     Ok(missed_in(rows))
 }
