@@ -10,7 +10,7 @@ const INPUT_BYTES_MAX: usize = 80 * 1024;
 const REPEATS_MAX: usize = 20_000;
 
 /// What formats are made of and what breaks them.
-const TOKENS: [&str; 40] = [
+const TOKENS: [&str; 41] = [
     "{",
     "}",
     "[",
@@ -48,12 +48,14 @@ const TOKENS: [&str; 40] = [
     "-",
     "_",
     "__proto__",
+    "$serde_json::private::RawValue",
     "/",
     "'",
     "%00",
 ];
 
 /// An input made of one of the pool by a few changes; now and then of a second one.
+#[must_use]
 pub fn mutated(random: &mut Rng, pool: &[Vec<u8>]) -> Vec<u8> {
     let mut input = pool[random.usize(..pool.len())].clone();
     for _ in 0..1 + random.usize(..4) {

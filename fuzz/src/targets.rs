@@ -17,7 +17,7 @@ pub struct Target {
     pub name: &'static str,
     seeds: &'static str,
     /// Panics when the input breaks it.
-    pub(crate) check: fn(&[u8], &mut Probe) -> Outcome,
+    pub check: fn(&[u8], &mut Probe) -> Outcome,
 }
 
 impl Target {
