@@ -10,10 +10,10 @@ use tokio::{
 
 use crate::{
     Common,
+    load::Load,
     report::{self, Requirement},
     server::Server,
     target::Target,
-    workload::Load,
 };
 
 /// Both servers run all the time and are measured alternately. A command is one of the shell and must stay in the

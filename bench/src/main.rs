@@ -8,6 +8,7 @@ mod history;
 mod http;
 mod idle;
 mod list;
+mod load;
 mod meter;
 mod overload;
 mod p2p;
@@ -20,7 +21,7 @@ mod workload;
 use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
-use crate::{target::Target, workload::Load};
+use crate::{load::Load, target::Target};
 
 /// Load generator and measurements; loopback addresses only.
 #[derive(Parser)]
