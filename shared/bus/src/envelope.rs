@@ -43,14 +43,11 @@ pub(crate) enum Envelope<B> {
     Probe,
 }
 
-/// How much of a batch is sent along; a larger one goes as positions only.
-pub(crate) type BatchBytesMax = usize;
-
-/// For the wire; none when it is too large for it.
+/// For the wire; none when it is too large for it. A batch of more bytes than `batch_bytes_max` goes as positions only.
 pub(crate) fn encode<B: Batch>(
     (sender, key): (Uuid, &BusKey),
     envelope: &Envelope<B>,
-    max: BatchBytesMax,
+    batch_bytes_max: usize,
 ) -> Option<Vec<u8>> {
     let mut bytes = match envelope {
         Envelope::Probe => with_head(PROBE, sender, 0),
@@ -61,8 +58,8 @@ pub(crate) fn encode<B: Batch>(
             bytes
         }
         Envelope::Publication(Publication::Entries { previous, last, batch }) => {
-            let batch = if max == 0 { None } else { batch.as_ref().map(|batch| batch.encode()) };
-            let batch = batch.filter(|encoded| encoded.len() <= max);
+            let batch = if batch_bytes_max == 0 { None } else { batch.as_ref().map(|batch| batch.encode()) };
+            let batch = batch.filter(|encoded| encoded.len() <= batch_bytes_max);
             let kind = if batch.is_some() { ENTRIES } else { POSITIONS };
             let body = batch.unwrap_or_default();
             let mut bytes = with_head(kind, sender, POSITIONS_BYTES + body.len());

@@ -3,7 +3,7 @@
 //! A connection is used until it breaks or probes stop coming back on it, for a half-open one reports nothing by
 //! itself. Then it is replaced, without end; where there are Sentinels they are asked anew each time.
 
-mod place;
+mod endpoint;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisResult, Value, aio::
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use self::place::Place;
+use self::endpoint::Endpoint;
 use crate::{Batch, BusKey, BusReceiver, EventBus, Publication, envelope::Envelope, remote::Node};
 
 /// Larger batches are read from the journal by the others.
@@ -25,7 +25,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The bus of the processes that share a Redis.
 pub struct RedisBus<B> {
     node: Arc<Node<B>>,
-    place: Place,
+    endpoint: Endpoint,
     feed: String,
 }
 
@@ -36,9 +36,9 @@ impl<B: Batch> RedisBus<B> {
     /// # Errors
     /// VALIDATION_FAILED when the URL is none of these.
     pub fn new(url: &str, journal: JournalId, key: BusKey) -> Result<Self, Error> {
-        let place =
-            Place::parse(url).map_err(|error| Error::invalid("REDIS_URL", "is not a Redis URL").with_cause(error))?;
-        Ok(Self { node: Arc::new(Node::new(key)), place, feed: format!("messenger:{}", journal.0) })
+        let endpoint = Endpoint::parse(url)
+            .map_err(|error| Error::invalid("REDIS_URL", "is not a Redis URL").with_cause(error))?;
+        Ok(Self { node: Arc::new(Node::new(key)), endpoint, feed: format!("messenger:{}", journal.0) })
     }
 
     /// One connection, until it breaks.
@@ -49,7 +49,7 @@ impl<B: Batch> RedisBus<B> {
             .set_push_sender(move |push| receive(&node, &breaks, push))
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT));
-        let client = self.place.client().await?;
+        let client = self.endpoint.client().await?;
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
         connection.subscribe(&self.feed).await?;
         self.node.subscribed();

@@ -10,7 +10,7 @@ use redis::{
 const SENTINEL_PORT: u16 = 26_379;
 
 /// Where Redis is.
-pub(super) enum Place {
+pub(super) enum Endpoint {
     Server(Client),
     Sentinels {
         sentinels: Vec<ConnectionInfo>,
@@ -21,7 +21,7 @@ pub(super) enum Place {
     },
 }
 
-impl Place {
+impl Endpoint {
     pub(super) fn parse(url: &str) -> RedisResult<Self> {
         match url.split_once("+sentinel://") {
             Some((scheme @ ("redis" | "rediss"), rest)) => Self::behind_sentinels(scheme, rest),
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn urls_of_sentinels() {
         let url = "rediss+sentinel://me:p%40ss%2Fword@one:5000,[::1],two/chat?sentinel_auth=:other";
-        let Ok(Place::Sentinels { sentinels, master, node }) = Place::parse(url) else { panic!("Sentinels") };
+        let Ok(Endpoint::Sentinels { sentinels, master, node }) = Endpoint::parse(url) else { panic!("Sentinels") };
         let addresses: Vec<String> = sentinels.iter().map(|sentinel| sentinel.addr().to_string()).collect();
         assert_eq!(addresses, ["one:5000", "::1:26379", "two:26379"]);
         assert!(sentinels.iter().all(|sentinel| sentinel.redis_settings().password() == Some("other")));
@@ -94,9 +94,9 @@ mod tests {
         for none in
             ["redis+sentinel://one", "redis+sentinel://one/", "redis+sentinel:///chat", "redis+sentinel://a/b/c"]
         {
-            assert!(Place::parse(none).is_err(), "{none}");
+            assert!(Endpoint::parse(none).is_err(), "{none}");
         }
-        assert!(matches!(Place::parse("redis://one"), Ok(Place::Server(_))));
-        assert!(Place::parse("http+sentinel://one/chat").is_err());
+        assert!(matches!(Endpoint::parse("redis://one"), Ok(Endpoint::Server(_))));
+        assert!(Endpoint::parse("http+sentinel://one/chat").is_err());
     }
 }
