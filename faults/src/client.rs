@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     board::{Board, Phase},
     content,
-    link::{self, Frame, Link, Place, Reader, Wire, Writer},
+    link::{self, Frame, Link, Reader, ResumePoint, Wire, Writer},
     log::{Line, Log},
     random::Random,
     repeat,
@@ -66,7 +66,7 @@ pub struct Client {
     board: Arc<Board>,
     log: Log,
     random: Random,
-    place: Place,
+    resume_point: ResumePoint,
     gateway: usize,
     /// Whether that gateway gave no sign of life, or no connection.
     is_silent: bool,
@@ -126,7 +126,7 @@ impl Client {
             board,
             log,
             random,
-            place: Place::default(),
+            resume_point: ResumePoint::default(),
             gateway,
             is_silent: false,
             connections: 0,
@@ -171,16 +171,16 @@ impl Client {
         let came_back = self.connections > 0;
         let edge = self.edges[self.gateway];
         self.is_silent = true;
-        let link = link::connect(edge, self.wire, &self.role.user.token, &self.place).await?;
+        let link = link::connect(edge, self.wire, &self.role.user.token, &self.resume_point).await?;
         self.is_silent = false;
         let Link { writer, mut reader, recovered, pid, cursor } = link;
-        let position = self.place.cursor.as_deref().or(cursor.as_deref()).map_or(Ok(0), link::position)?;
+        let position = self.resume_point.cursor.as_deref().or(cursor.as_deref()).map_or(Ok(0), link::position)?;
         self.log.write(&Line::Connected { gateway: self.gateway, recovered, position })?;
         if came_back && !recovered {
             self.wrong("what was missed was not given".to_owned())?;
         }
-        self.place.pid = pid;
-        self.place.cursor = self.place.cursor.take().or(cursor);
+        self.resume_point.pid = pid;
+        self.resume_point.cursor = self.resume_point.cursor.take().or(cursor);
         self.board.reached[self.role.number].fetch_max(position, Ordering::Relaxed);
         self.connections += 1;
         let now = Instant::now();
@@ -305,7 +305,7 @@ impl Client {
                 "sync_completed" => {
                     let cursor = data["cursor"].as_str().context("a cursor")?;
                     self.board.reached[self.role.number].fetch_max(link::position(cursor)?, Ordering::Relaxed);
-                    self.place.cursor = Some(cursor.to_owned());
+                    self.resume_point.cursor = Some(cursor.to_owned());
                     if let Some(began) = link.catching_up.take() {
                         self.board.caught_up(began.elapsed());
                     }
@@ -355,7 +355,7 @@ impl Client {
 
     fn saw(&mut self, name: &str, data: &Value, cursor: String) -> anyhow::Result<()> {
         let position = link::position(&cursor)?;
-        self.place.cursor = Some(cursor);
+        self.resume_point.cursor = Some(cursor);
         let line = event_line(name, data, position)?;
         self.log.write(&line)?;
         self.board.reached[self.role.number].fetch_max(position, Ordering::Relaxed);

@@ -28,7 +28,7 @@ pub enum Wire {
 
 /// What a client keeps to come back with.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct ResumePoint {
     /// Given by Socket.IO.
     pub pid: Option<String>,
     /// Of the last durable event.
@@ -77,18 +77,18 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 const CONNECTED_WITHIN: Duration = Duration::from_secs(6);
 const WRITTEN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Connects and goes on from a place.
-pub async fn connect(edge: SocketAddr, wire: Wire, token: &str, place: &Place) -> anyhow::Result<Link> {
+/// Connects and goes on from a resume point.
+pub async fn connect(edge: SocketAddr, wire: Wire, token: &str, point: &ResumePoint) -> anyhow::Result<Link> {
     let opening = async {
         match wire {
-            Wire::SocketIo => open_socket_io(edge, token, place).await,
-            Wire::Plain => open_plain(edge, token, place).await,
+            Wire::SocketIo => open_socket_io(edge, token, point).await,
+            Wire::Plain => open_plain(edge, token, point).await,
         }
     };
     timeout(CONNECTED_WITHIN, opening).await.context("connecting took too long")?
 }
 
-async fn open_socket_io(edge: SocketAddr, token: &str, place: &Place) -> anyhow::Result<Link> {
+async fn open_socket_io(edge: SocketAddr, token: &str, point: &ResumePoint) -> anyhow::Result<Link> {
     let shaking = async {
         let (socket, _) = connect_async(format!("ws://{edge}/socket.io/?EIO=4&transport=websocket")).await?;
         let (writer, mut reader) = halves(Wire::SocketIo, socket);
@@ -97,9 +97,9 @@ async fn open_socket_io(edge: SocketAddr, token: &str, place: &Place) -> anyhow:
     };
     let (mut writer, mut reader) = timeout(ANSWERED_WITHIN, shaking).await.context("no answer to the handshake")??;
     let mut auth = json!({ "token": token });
-    if let Some(pid) = &place.pid {
+    if let Some(pid) = &point.pid {
         auth["pid"] = pid.as_str().into();
-        if let Some(cursor) = &place.cursor {
+        if let Some(cursor) = &point.cursor {
             auth["offset"] = cursor.as_str().into();
         }
     }
@@ -108,12 +108,12 @@ async fn open_socket_io(edge: SocketAddr, token: &str, place: &Place) -> anyhow:
     let Some(connected) = answer.strip_prefix("40") else { bail!("refused: {answer}") };
     let connected: Value = serde_json::from_str(connected)?;
     let pid = connected["pid"].as_str().map(str::to_owned);
-    let recovered = pid.is_some() && pid == place.pid;
+    let recovered = pid.is_some() && pid == point.pid;
     Ok(Link { writer, reader, recovered, pid, cursor: None })
 }
 
-async fn open_plain(edge: SocketAddr, token: &str, place: &Place) -> anyhow::Result<Link> {
-    let query = place.cursor.as_ref().map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
+async fn open_plain(edge: SocketAddr, token: &str, point: &ResumePoint) -> anyhow::Result<Link> {
+    let query = point.cursor.as_ref().map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
     let mut request = format!("ws://{edge}/ws{query}").into_client_request()?;
     request.headers_mut().insert("authorization", HeaderValue::from_str(&format!("Bearer {token}"))?);
     let socket = match connect_async(request).await {

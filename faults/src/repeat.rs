@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     board::Board,
-    link::{self, Frame, Place, Wire},
+    link::{self, Frame, ResumePoint, Wire},
 };
 
 const TIMES_ON_EACH: u64 = 5;
@@ -38,7 +38,7 @@ pub async fn run(edges: Vec<SocketAddr>, user: User, draft: Value, id: Uuid, boa
 async fn repeat(edge: SocketAddr, user: &User, draft: &Value) -> Vec<Value> {
     let mut answers = Vec::new();
     let asking = async {
-        let mut link = link::connect(edge, Wire::Plain, &user.token, &Place::default()).await?;
+        let mut link = link::connect(edge, Wire::Plain, &user.token, &ResumePoint::default()).await?;
         for id in 1..=TIMES_ON_EACH {
             link.writer.ask(id, "send_message", draft).await?;
         }

@@ -35,7 +35,7 @@ pub struct Event {
 
 /// Where a client was, to continue from.
 #[derive(Clone, Debug, Default)]
-pub struct Place {
+pub struct ResumePoint {
     pid: Option<String>,
     cursor: Option<String>,
 }
@@ -47,7 +47,7 @@ pub struct TestClient {
     events: VecDeque<Event>,
     answers: VecDeque<(u64, Value)>,
     last_id: u64,
-    place: Place,
+    resume_point: ResumePoint,
     recovered: bool,
     greeting: Value,
 }
@@ -61,32 +61,32 @@ impl TestClient {
     /// # Errors
     /// When it is refused or takes too long.
     pub async fn connect(edge: SocketAddr, wire: Wire, user: &User) -> anyhow::Result<Self> {
-        Self::resume(edge, wire, user, Place::default()).await
+        Self::resume(edge, wire, user, ResumePoint::default()).await
     }
 
-    /// Connects and continues from a place.
+    /// Connects and continues from a resume point.
     ///
     /// # Errors
     /// When it is refused or takes too long.
-    pub async fn resume(edge: SocketAddr, wire: Wire, user: &User, place: Place) -> anyhow::Result<Self> {
+    pub async fn resume(edge: SocketAddr, wire: Wire, user: &User, resume_point: ResumePoint) -> anyhow::Result<Self> {
         let opening = async {
             match wire {
-                Wire::SocketIo => Self::open_socket_io(edge, &user.token, place).await,
-                Wire::Plain => Self::open_plain(edge, &user.token, place).await,
+                Wire::SocketIo => Self::open_socket_io(edge, &user.token, resume_point).await,
+                Wire::Plain => Self::open_plain(edge, &user.token, resume_point).await,
             }
         };
         tokio::time::timeout(LIMIT, opening).await.context("connecting took too long")?
     }
 
-    async fn open_socket_io(edge: SocketAddr, token: &str, place: Place) -> anyhow::Result<Self> {
+    async fn open_socket_io(edge: SocketAddr, token: &str, resume_point: ResumePoint) -> anyhow::Result<Self> {
         let (socket, _) = connect_async(format!("ws://{edge}/socket.io/?EIO=4&transport=websocket")).await?;
         let mut client = Self::new(Wire::SocketIo, socket);
         let open = client.text().await?;
         ensure!(open.starts_with('0'), "expected an Engine.IO handshake: {open}");
         let mut auth = json!({ "token": token });
-        if let Some(pid) = &place.pid {
+        if let Some(pid) = &resume_point.pid {
             auth["pid"] = pid.as_str().into();
-            if let Some(offset) = &place.cursor {
+            if let Some(offset) = &resume_point.cursor {
                 auth["offset"] = offset.as_str().into();
             }
         }
@@ -96,13 +96,13 @@ impl TestClient {
         let connected: Value = serde_json::from_str(connected)?;
         let pid = connected["pid"].as_str().map(str::to_owned);
         client.greeting = connected;
-        client.recovered = pid.is_some() && pid == place.pid;
-        client.place = Place { pid, cursor: if client.recovered { place.cursor } else { None } };
+        client.recovered = pid.is_some() && pid == resume_point.pid;
+        client.resume_point = ResumePoint { pid, cursor: if client.recovered { resume_point.cursor } else { None } };
         Ok(client)
     }
 
-    async fn open_plain(edge: SocketAddr, token: &str, place: Place) -> anyhow::Result<Self> {
-        let query = place.cursor.map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
+    async fn open_plain(edge: SocketAddr, token: &str, resume_point: ResumePoint) -> anyhow::Result<Self> {
+        let query = resume_point.cursor.map(|cursor| format!("?cursor={cursor}")).unwrap_or_default();
         let mut request = format!("ws://{edge}/ws{query}").into_client_request()?;
         request.headers_mut().insert("authorization", HeaderValue::from_str(&format!("Bearer {token}"))?);
         let socket = match connect_async(request).await {
@@ -118,14 +118,14 @@ impl TestClient {
         ensure!(first["event"] == "connected", "expected connected: {first}");
         client.greeting = first["data"].clone();
         client.recovered = !query.is_empty();
-        client.place.cursor = first["data"]["cursor"].as_str().map(str::to_owned);
+        client.resume_point.cursor = first["data"]["cursor"].as_str().map(str::to_owned);
         Ok(client)
     }
 
     fn new(wire: Wire, socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
         let (events, answers) = (VecDeque::new(), VecDeque::new());
-        let (place, greeting) = (Place::default(), Value::Null);
-        Self { wire, socket, events, answers, last_id: 0, place, recovered: false, greeting }
+        let (resume_point, greeting) = (ResumePoint::default(), Value::Null);
+        Self { wire, socket, events, answers, last_id: 0, resume_point, recovered: false, greeting }
     }
 
     /// Whether the server said that everything missed is replayed.
@@ -143,13 +143,13 @@ impl TestClient {
     /// The last cursor it saw.
     #[must_use]
     pub fn cursor(&self) -> Option<&str> {
-        self.place.cursor.as_deref()
+        self.resume_point.cursor.as_deref()
     }
 
     /// Where it is: what a later connection continues from.
     #[must_use]
-    pub fn place(&self) -> Place {
-        self.place.clone()
+    pub fn resume_point(&self) -> ResumePoint {
+        self.resume_point.clone()
     }
 
     /// Emits an event and asks for no answer.
@@ -324,7 +324,7 @@ impl TestClient {
 
     fn push(&mut self, name: &str, data: Value, cursor: Option<&str>) {
         if let Some(cursor) = cursor {
-            self.place.cursor = Some(cursor.to_owned());
+            self.resume_point.cursor = Some(cursor.to_owned());
         }
         self.events.push_back(Event { name: name.to_owned(), data, cursor: cursor.map(str::to_owned) });
     }

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::ensure;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use messenger_testkit::client::Place;
+use messenger_testkit::client::ResumePoint;
 use messenger_testkit::{Bus, Cluster, Part, Shape, Size, TestClient, User, Wire};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -170,7 +170,7 @@ async fn a_gateway_dies(mut cluster: Cluster) -> anyhow::Result<()> {
         ensure!(next_content(&mut receiver).await? == "2");
         cluster.kill(Part::Gateway.nth(0)).await?;
         sender.request("send_message", draft(3)).await?;
-        let mut receiver = TestClient::resume(cluster.edges()[1], wire, &bob, receiver.place()).await?;
+        let mut receiver = TestClient::resume(cluster.edges()[1], wire, &bob, receiver.resume_point()).await?;
         ensure!(receiver.recovered(), "the other gateway knows where it was");
         ensure!(next_content(&mut receiver).await? == "3");
         cluster.restart(Part::Gateway.nth(0)).await?;
@@ -186,9 +186,9 @@ const STORM_AT_ONCE: usize = 2_000;
 const AGAIN: [&str; 3] = ["503", r#""retryable":true"#, "Handshake not finished"];
 
 /// As clients do: who is told that too many come at once, or is cut off before an answer, tries again a second later.
-async fn come_back(edge: SocketAddr, user: &User, place: Place) -> anyhow::Result<TestClient> {
+async fn come_back(edge: SocketAddr, user: &User, point: ResumePoint) -> anyhow::Result<TestClient> {
     loop {
-        match TestClient::resume(edge, Wire::SocketIo, user, place.clone()).await {
+        match TestClient::resume(edge, Wire::SocketIo, user, point.clone()).await {
             Err(error) if AGAIN.iter().any(|sign| error.to_string().contains(sign)) => {
                 sleep(Duration::from_secs(1)).await;
             }
@@ -223,7 +223,7 @@ async fn row_87_a_gateway_with_2000_clients_is_replaced() -> anyhow::Result<()> 
             events.push(event.name);
         }
         ensure!(events.contains(&"server_draining".to_owned()), "{events:?}");
-        let mut client = come_back(new, user, client.place()).await?;
+        let mut client = come_back(new, user, client.resume_point()).await?;
         ensure!(client.recovered());
         if !events.contains(&"new_message".to_owned()) {
             let missed = client.until("new_message").await?;

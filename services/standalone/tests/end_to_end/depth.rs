@@ -24,13 +24,13 @@ async fn row_83_pages_far_down_and_a_group_of_100_000() -> anyhow::Result<()> {
     let group = api.group(&ann, true, &[]).await?;
     let mut filler = PgConnection::connect(&url).await?;
     fill(&mut filler, &url, &group, &ann).await?;
-    let places = places(&mut filler, &group).await?;
+    let samples = samples(&mut filler, &group).await?;
     let mut database = PgConnection::connect(&url).await?;
     ended(filler, &mut database).await?;
     sqlx::query("SELECT pg_stat_reset()").execute(&mut database).await?;
 
     let beside = Beside::start(cluster.edge(), Tolerates::Nothing).await?;
-    let pages = read_history(&api, &ann, &group, &places).await? + walk_participants(&api, &ann, &group).await?;
+    let pages = read_history(&api, &ann, &group, &samples).await? + walk_participants(&api, &ann, &group).await?;
     beside.unharmed().await?;
 
     // A session tells at the latest when it ends what it has read.
@@ -78,17 +78,17 @@ async fn ended(mut session: PgConnection, other: &mut PgConnection) -> anyhow::R
 }
 
 /// Messages from the first to the last: their seqs and ids.
-async fn places(database: &mut PgConnection, group: &str) -> anyhow::Result<Vec<(i64, Uuid)>> {
-    const PLACES: &str =
+async fn samples(database: &mut PgConnection, group: &str) -> anyhow::Result<Vec<(i64, Uuid)>> {
+    const SAMPLES: &str =
         "SELECT seq, id FROM message.message WHERE conversation_id = $1 AND seq % 10000 = 5000 ORDER BY seq";
-    Ok(sqlx::query_as(PLACES).bind(group.parse::<Uuid>()?).fetch_all(database).await?)
+    Ok(sqlx::query_as(SAMPLES).bind(group.parse::<Uuid>()?).fetch_all(database).await?)
 }
 
-/// Pages in every direction from each place; how many.
-async fn read_history(api: &Api, ann: &User, group: &str, places: &[(i64, Uuid)]) -> anyhow::Result<i64> {
+/// Pages in every direction from each of them; how many.
+async fn read_history(api: &Api, ann: &User, group: &str, samples: &[(i64, Uuid)]) -> anyhow::Result<i64> {
     let path = format!("conversations/{group}/messages?limit=100");
     let mut pages = 0;
-    for (seq, id) in places {
+    for (seq, id) in samples {
         for (direction, first) in [("before", seq - 1), ("after", seq + 1), ("around", seq + 50)] {
             let page = api.get(ann, &format!("{path}&{direction}={id}")).await?;
             let messages = page["messages"].as_array().context("messages")?;

@@ -66,7 +66,7 @@ async fn kill_under_load(shape: Shape, part: Part) -> anyhow::Result<()> {
     let first = sender.request("send_message", json!({ "receiverId": bob.id, "content": "0" })).await?;
     let conversation = first["conversationId"].as_str().unwrap_or_default().to_owned();
     receiver.until("new_message").await?;
-    let place = receiver.place();
+    let point = receiver.resume_point();
 
     let (cut, ready) = tokio::sync::oneshot::channel();
     let sending = tokio::spawn({
@@ -102,7 +102,7 @@ async fn kill_under_load(shape: Shape, part: Part) -> anyhow::Result<()> {
     let seqs: Vec<u64> = stored.iter().rev().filter_map(|message| message["seq"].as_u64()).collect();
     ensure!(seqs == (1..=next).collect::<Vec<_>>(), "seq has gaps: {seqs:?}");
 
-    let mut receiver = TestClient::resume(cluster.edge(), Wire::SocketIo, &bob, place).await?;
+    let mut receiver = TestClient::resume(cluster.edge(), Wire::SocketIo, &bob, point).await?;
     ensure!(receiver.recovered());
     for seq in 2..=next {
         let message = receiver.until("new_message").await?;

@@ -13,7 +13,7 @@ async fn resume_across_a_killed_gateway(mut world: World) -> anyhow::Result<()> 
     let (mut sender, mut receiver) = (world.connect(&ann).await?, world.connect(&bob).await?);
     sender.request("send_message", json!({ "receiverId": bob.id, "content": "1" })).await?;
     ensure!(next_about_message(&mut receiver).await?.data["content"] == "1");
-    let place = receiver.place();
+    let point = receiver.resume_point();
 
     let edge = world.cluster.edge_part();
     world.cluster.kill(edge).await?;
@@ -22,7 +22,7 @@ async fn resume_across_a_killed_gateway(mut world: World) -> anyhow::Result<()> 
     for n in 2..=5 {
         sender.request("send_message", json!({ "receiverId": bob.id, "content": n.to_string() })).await?;
     }
-    let mut receiver = TestClient::resume(world.cluster.edge(), world.wire, &bob, place).await?;
+    let mut receiver = TestClient::resume(world.cluster.edge(), world.wire, &bob, point).await?;
     ensure!(receiver.recovered());
     sender.request("send_message", json!({ "receiverId": bob.id, "content": "6" })).await?;
     for n in 2..=6 {
@@ -66,7 +66,7 @@ async fn a_slow_reader_is_closed_and_complete_after_resuming(world: World) -> an
             }
         }
         ensure!(last > before, "no progress after {last}");
-        reader = TestClient::resume(world.cluster.edge(), world.wire, &bob, reader.place()).await?;
+        reader = TestClient::resume(world.cluster.edge(), world.wire, &bob, reader.resume_point()).await?;
     }
     Ok(())
 }
