@@ -4,18 +4,18 @@
 //! [`serve`] answers it on a listener until the shutdown. The session core (`session`) is shared by both socket
 //! transports (`transport`); REST (`rest`) calls the same services.
 
-pub mod config;
+mod config;
 mod head;
-pub mod objects;
-pub mod page;
+mod objects;
+mod page;
 mod peer;
 mod proxies;
-pub mod rest;
-pub mod server;
-pub mod services;
+mod rest;
+mod server;
+mod services;
 pub mod session;
 mod stall;
-pub mod transport;
+mod transport;
 
 use std::{sync::Arc, time::Duration};
 
@@ -74,7 +74,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let (shutdown, clock) = (Shutdown::new(), Arc::new(SystemClock));
     let parts = Parts {
         services,
-        verifier: Arc::new(Verifier::new(config.token_rules(), clock.clone())),
+        verifier: Arc::new(Verifier::new(config.names.rules(), clock.clone())),
         clock,
         resume_key: ResumeKey::derive(config.connect.service_secret.expose()),
         metrics: install_metrics()?,

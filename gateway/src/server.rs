@@ -16,7 +16,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use messenger_core::{Error, Places};
+use messenger_core::{Error, KeyedSemaphore};
 use messenger_tls::{Edge, TlsAcceptor, server::TlsStream};
 use socket2::SockRef;
 use tokio::{
@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, encryption: Option<Edge>, gateway: Arc
         gateway.shutdown.spawn(encryption.follow(gateway.shutdown.token.clone()));
     }
     let router = router(Arc::clone(&gateway));
-    let (places, connections) = (Places::new(CONNECTIONS_MAX), TaskTracker::new());
+    let (permits, connections) = (KeyedSemaphore::new(CONNECTIONS_MAX), TaskTracker::new());
     let closing = CancellationToken::new();
     let mut ending = pin!(async {
         gateway.shutdown.token.cancelled().await;
@@ -69,8 +69,9 @@ pub async fn serve(listener: TcpListener, encryption: Option<Edge>, gateway: Arc
             accepted = accept(&listener) => accepted,
             () = &mut ending => break,
         };
-        // Whoever comes beyond is not answered: that would need a place, too.
-        let Some(place) = places.take(peer::network(peer.ip()), per_address_max(&gateway, peer.ip())) else { continue };
+        let per_address_max = per_address_max(&gateway, peer.ip());
+        // Whoever comes beyond is not answered: that would need a permit, too.
+        let Some(permit) = permits.try_acquire(peer::network(peer.ip()), per_address_max) else { continue };
         let peer = Peer { address: peer, gateway: Arc::clone(&gateway) };
         let (router, closing) = (router.clone(), closing.clone());
         let acceptor = encryption.as_ref().map(Edge::acceptor);
@@ -78,7 +79,7 @@ pub async fn serve(listener: TcpListener, encryption: Option<Edge>, gateway: Arc
             if let Some(stream) = open(stream, acceptor).await {
                 answer(stream, peer, router, closing).await;
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);

@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use messenger_core::{SessionId, Timestamp};
 use messenger_proto::auth::v1 as proto;
-use messenger_rpc::request_as;
+use messenger_rpc::{SESSION_ID, request_as};
 use serde::{Deserialize, Serialize};
 use tonic::Request;
 use utoipa::ToSchema;
@@ -22,9 +22,6 @@ use crate::{
     objects::{UserObject, time},
     session::Gateway,
 };
-
-/// The login a service acts in, as auth reads it.
-const SESSION_ID: &str = "x-session-id";
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::new()
@@ -123,7 +120,7 @@ async fn register(
 ) -> Answer {
     admission.register()?;
     let Registration { email, password, full_name, designation } = body;
-    let address = admission.place();
+    let address = admission.address();
     let request = proto::RegisterRequest { email, password, full_name, designation, user_agent, address };
     let answer = gateway.services.auth.clone().register(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::CREATED, answer.user, answer.tokens)
@@ -141,7 +138,7 @@ async fn login(
     Json(Login { email, password }): Json<Login>,
 ) -> Answer {
     admission.login(&email)?;
-    let request = proto::LoginRequest { email, password, user_agent, address: admission.place() };
+    let request = proto::LoginRequest { email, password, user_agent, address: admission.address() };
     let answer = gateway.services.auth.clone().login(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::OK, answer.user, answer.tokens)
 }

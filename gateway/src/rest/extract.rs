@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, StatusCode, header, request::Parts};
 use messenger_core::{Error, ErrorKind, UserId};
 use messenger_identity::Identity;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -17,7 +17,7 @@ use crate::{peer, session::Gateway};
 const BODY_DEADLINE: Duration = Duration::from_secs(8);
 /// Characters kept of what a client calls itself.
 const USER_AGENT_CHARS_MAX: usize = 200;
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Who the request is made for.
 #[derive(Debug)]
@@ -203,9 +203,8 @@ mod tests {
     use super::*;
 
     fn headers(values: &[&'static str]) -> HeaderMap {
-        let name = http::HeaderName::from_static(IDEMPOTENCY_KEY);
         let value = |value: &str| http::HeaderValue::from_bytes(value.as_bytes()).expect("no control characters");
-        values.iter().map(|text| (name.clone(), value(text))).collect()
+        values.iter().map(|text| (IDEMPOTENCY_KEY, value(text))).collect()
     }
 
     #[test]

@@ -14,12 +14,14 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
-use super::problem::{self, Problem, REQUEST_ID};
+use super::{
+    extract::IDEMPOTENCY_KEY,
+    problem::{self, Problem, REQUEST_ID},
+};
 use crate::{session::Gateway, transport::origin};
 
 /// How long a request may take, its body included.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// How long a browser may remember that it may call, seconds.
 const PREFLIGHT_SECS: u64 = 3_600;
 

@@ -68,7 +68,7 @@ impl Admission {
     }
 
     /// Where it comes from, for the account to know; empty when nobody counts.
-    pub(super) fn place(&self) -> String {
+    pub(super) fn address(&self) -> String {
         self.limits.as_ref().map_or_else(String::new, |_| self.address.to_string())
     }
 

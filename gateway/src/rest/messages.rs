@@ -125,7 +125,7 @@ async fn send(
     Json(body): Json<NewMessage>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
-    gateway.limits.sends.send_to(caller.user_id(), conversation_id)?;
+    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
     let draft = proto::Draft {
         target: Some(proto::draft::Target::ConversationId(conversation_id.to_string())),
         content: body.content,

@@ -22,7 +22,7 @@ use crate::{objects::EventObject, session::Gateway};
 /// Longest wait for an event, milliseconds.
 const WAIT_MILLIS_MAX: i32 = 30_000;
 /// When a user may try to wait again who does so too often.
-const PLACE_AFTER: Duration = Duration::from_secs(1);
+const WAIT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Of what is not waiting: this resource is not under the deadline of the others.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -147,10 +147,10 @@ async fn arrives(gateway: &Gateway, user_id: UserId, cursor: &str, deadline: Ins
     if deadline <= Instant::now() {
         return Ok(false);
     }
-    let place = gateway.waits.take(user_id, gateway.config.connections_per_user);
-    let _place = place.ok_or_else(|| {
+    let permit = gateway.waits.try_acquire(user_id, gateway.config.connections_per_user);
+    let _permit = permit.ok_or_else(|| {
         let error = Error::new(ErrorKind::RateLimited, "too many calls of this user wait already");
-        error.with_retry_after(PLACE_AFTER)
+        error.with_retry_after(WAIT_AGAIN_AFTER)
     })?;
     let request = request_as(user_id, proto::SubscribeRequest { cursor: cursor.to_owned() });
     let entry = async {

@@ -29,7 +29,7 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// A place among those that open a session.
+    /// A permit to open a session.
     ///
     /// # Errors
     /// UNAVAILABLE with the time after which to try again.
@@ -58,13 +58,13 @@ mod tests {
     #[test]
     fn those_beyond_the_bound_come_back_at_different_times() {
         let admission = Admission::default();
-        let mut places: Vec<_> = (0..OPENING_MAX).map(|_| admission.admit().expect("a place")).collect();
-        let refusals: Vec<_> = (0..20).map(|_| admission.admit().expect_err("no place")).collect();
+        let mut permits: Vec<_> = (0..OPENING_MAX).map(|_| admission.admit().expect("a permit")).collect();
+        let refusals: Vec<_> = (0..20).map(|_| admission.admit().expect_err("no permit")).collect();
         assert!(refusals.iter().all(|error| error.kind() == ErrorKind::Unavailable));
         let mut times: Vec<_> = refusals.iter().filter_map(Error::retry_after).collect();
         times.sort_unstable();
         assert!(times[0] >= Duration::from_secs(1) && times[19] < Duration::from_secs(5) && times[0] < times[19]);
-        places.pop();
+        permits.pop();
         assert!(admission.admit().is_ok());
     }
 }

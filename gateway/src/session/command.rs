@@ -141,24 +141,24 @@ impl Session {
 
     /// Exactly one of receiver, group and conversation; counted against the rates.
     fn target(&self, asked: &SendMessage<'_>) -> Result<Target, Error> {
-        let (sender, limits) = (self.identity.user_id, &self.gateway.limits.sends);
+        let (sender, sends) = (self.identity.user_id, &self.gateway.rates.sends);
         match (&asked.receiver_id, &asked.group_id, &asked.conversation_id) {
             (Some(id), None, None) => {
                 let receiver = UserId::parse("receiverId", &id.0)?;
                 if receiver == sender {
                     return Err(Error::invalid("receiverId", "must not be yourself"));
                 }
-                limits.send_to_user(sender, receiver)?;
+                sends.send_to_user(sender, receiver)?;
                 Ok(Target::ReceiverId(receiver.to_string()))
             }
             (None, Some(id), None) => {
                 let group = ConversationId::parse("groupId", &id.0)?;
-                limits.send_to(sender, group)?;
+                sends.send_to(sender, group)?;
                 Ok(Target::GroupId(group.to_string()))
             }
             (None, None, Some(id)) => {
                 let conversation = ConversationId::parse("conversationId", &id.0)?;
-                limits.send_to(sender, conversation)?;
+                sends.send_to(sender, conversation)?;
                 Ok(Target::ConversationId(conversation.to_string()))
             }
             _ => Err(Error::invalid("receiverId", "give exactly one of receiverId, groupId and conversationId")),

@@ -12,7 +12,7 @@ use crate::objects::EventObject;
 /// A durable event, ready to be framed for whoever it concerns.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Its place in the journal.
+    /// Of the entry in the journal.
     pub position: Position,
     /// Whose room it goes to.
     pub conversation_id: ConversationId,

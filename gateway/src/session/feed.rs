@@ -28,7 +28,7 @@ use super::hub::{Hub, Interest};
 const USERS_PER_COMMAND_MAX: usize = 500;
 /// Commands on their way into the stream.
 const COMMANDS_MAX: usize = 8;
-/// A stream that says nothing for so long is broken: a heartbeat comes every second.
+/// A stream that says nothing for so long is broken: a heartbeat comes at least every second.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// Keeps the hub fed until `stopped`.

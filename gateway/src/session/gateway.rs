@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use messenger_core::{Clock, Places, UserId};
+use messenger_core::{Clock, KeyedSemaphore, UserId};
 use messenger_identity::Verifier;
 use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Limits, Pipe, ResumeKey, admission::Admission, drain, feed, revocation};
+use super::{Hub, Pipe, Rates, ResumeKey, admission::Admission, drain, feed, revocation};
 use crate::{config::GatewayConfig, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
@@ -47,14 +47,14 @@ pub struct Gateway {
     pub hub: Arc<Hub>,
     /// Drafts on their way to be stored.
     pub pipe: Pipe,
-    /// Rates of sends.
-    pub limits: Limits,
+    /// How often users may send.
+    pub rates: Rates,
     /// The figures of this process.
     pub metrics: PrometheusHandle,
     /// When it ends, and who waits for its tasks.
     pub shutdown: Shutdown,
     /// Users who wait for something to happen, by long poll.
-    pub(crate) waits: Arc<Places<UserId>>,
+    pub(crate) waits: Arc<KeyedSemaphore<UserId>>,
     pub(super) admission: Admission,
     pub(super) resume_key: ResumeKey,
     /// Cancelled when the connections are drained: feed and pipe are needed until then.
@@ -64,9 +64,9 @@ pub struct Gateway {
 impl Gateway {
     pub(crate) fn start(config: GatewayConfig, parts: Parts) -> Arc<Self> {
         let gateway = Arc::new(Self {
-            limits: Limits::new(config.sends.rates()),
+            rates: Rates::new(config.sends.rates()),
             hub: Arc::new(Hub::new(config.queued_bytes_max)),
-            waits: Places::new(WAITS_MAX),
+            waits: KeyedSemaphore::new(WAITS_MAX),
             config,
             services: parts.services,
             verifier: parts.verifier,
@@ -89,7 +89,7 @@ impl Gateway {
         self.shutdown.spawn(async move { gateway.pipe.run(message, gateway.drained.clone()).await });
         let gateway = Arc::clone(self);
         self.shutdown.spawn(async move {
-            gateway.drained.run_until_cancelled(gateway.limits.sends.forget()).await;
+            gateway.drained.run_until_cancelled(gateway.rates.sends.forget()).await;
         });
         revocation::spawn(self);
         self.shutdown.spawn(drain::run(Arc::clone(self)));

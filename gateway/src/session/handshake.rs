@@ -1,4 +1,4 @@
-//! From a token and a place to resume from to an open session. Nothing is reachable before.
+//! From a token, and perhaps a cursor, to an open session. Nothing is reachable before.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -85,7 +85,7 @@ impl Session {
     async fn open_unbounded(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
         let token = handshake.token.ok_or_else(|| Error::unauthenticated("an access token is required"))?;
         let identity = gateway.verifier.identify(token).await?;
-        let _place = gateway.admission.admit()?;
+        let _permit = gateway.admission.admit()?;
         let (from, pid) = resume_from(gateway, &identity, handshake.resume)?;
         let origin = pid.map_or_else(new_origin, |pid| pid.origin);
         let connection = Connection::new(identity.user_id, origin, handshake.wire);
@@ -122,7 +122,7 @@ impl Session {
             errand: None,
             alarm: Box::pin(sleep(Duration::ZERO)),
             has_warned: false,
-            flood: gateway.limits.flood(),
+            flood: gateway.rates.flood(),
         };
         session.set_alarm();
         session

@@ -27,7 +27,7 @@ use crate::objects::MessageReadObject;
 /// Bytes that wait for a connection that is not full: it keeps up, whatever others do.
 const FULL_BYTES_MIN: usize = 16 * 1024;
 /// When a user with too many connections may try again: one that is gone without a word is found by its heartbeat.
-const PLACE_AFTER: Duration = Duration::from_secs(5);
+const CONNECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Who is connected here and what is delivered to them.
 #[derive(Debug)]
@@ -43,13 +43,13 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct State {
     rooms: Rooms,
-    /// Users whose place in the feed is to be looked at: they came or the last of them went.
+    /// Users whose part in the feed is to be looked at: they came or the last of them went.
     unsettled: IdSet<UserId>,
     connections: usize,
     is_draining: bool,
 }
 
-/// A connection's place in the hub; dropping it leaves.
+/// A connection in the hub; dropping it leaves.
 #[derive(Debug)]
 pub struct Seat {
     hub: Arc<Hub>,
@@ -106,7 +106,7 @@ impl Hub {
         let open = room.members.iter().filter(|member| member.connection.outbound.closing().is_none()).count();
         if open >= capacity.per_user {
             let error = Error::new(ErrorKind::RateLimited, "too many connections of this user");
-            return Err(error.with_retry_after(PLACE_AFTER));
+            return Err(error.with_retry_after(CONNECT_AGAIN_AFTER));
         }
         room.members.push(Member {
             connection: Arc::clone(connection),

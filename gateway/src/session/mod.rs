@@ -12,14 +12,14 @@ mod delivery;
 mod drain;
 mod feed;
 mod fetch;
-pub mod frame;
+mod frame;
 mod gateway;
 mod handshake;
 mod hub;
-pub mod limits;
-pub mod outbound;
+mod outbound;
 mod pid;
 mod pipe;
+mod rates;
 mod recent;
 mod replay;
 mod reply;
@@ -36,7 +36,7 @@ use serde_json::value::RawValue;
 use tokio::time::Sleep;
 
 use self::{
-    catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, limits::Flood, reply::Request,
+    catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, rates::Flood, reply::Request,
     revocation::Renewal,
 };
 pub use self::{
@@ -45,10 +45,10 @@ pub use self::{
     gateway::{Gateway, Parts},
     handshake::{Connected, Handshake, Resume},
     hub::Hub,
-    limits::Limits,
     outbound::{CloseReason, Outbound},
     pid::{Pid, ResumeKey},
     pipe::Pipe,
+    rates::Rates,
 };
 
 /// What the undecided sends of one connection may weigh, 1 and another 1 for each KiB asked with; beyond, its next

@@ -199,7 +199,7 @@ impl Pipe {
 
     /// Moves batches into the stream as it takes them; ends when the stream does.
     async fn hand_over(&self, batches: &mpsc::Sender<SendMessagesRequest>) {
-        while let Ok(place) = batches.reserve().await {
+        while let Ok(permit) = batches.reserve().await {
             let drafts = loop {
                 let drafts = self.lock().next_batch();
                 if !drafts.is_empty() {
@@ -208,7 +208,7 @@ impl Pipe {
                 self.came.notified().await;
             };
             metrics::histogram!("messenger_pipe_batch_drafts").record(drafts.len() as f64);
-            place.send(SendMessagesRequest { drafts });
+            permit.send(SendMessagesRequest { drafts });
         }
     }
 

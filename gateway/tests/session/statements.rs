@@ -78,9 +78,9 @@ async fn come_back(clients: usize, missed: usize) {
     }
     let sender = users.pop().expect("one more");
     let group = world.create_group(&sender, &users.iter().collect::<Vec<_>>(), false).await;
-    let mut places = Vec::new();
+    let mut pids = Vec::new();
     for user in &users {
-        places.push(world.connect(user).await.session.connected().pid.clone());
+        pids.push(world.connect(user).await.session.connected().pid.clone());
     }
     let mut sender = world.connect(&sender).await;
     for number in 0..missed {
@@ -89,7 +89,7 @@ async fn come_back(clients: usize, missed: usize) {
     let elsewhere = world.another_gateway().await;
 
     statements.take();
-    let coming = users.iter().zip(&places).map(async |(user, pid)| {
+    let coming = users.iter().zip(&pids).map(async |(user, pid)| {
         let resume = Resume::Pid { pid, offset: None };
         let mut client = Client::resume(&elsewhere, user, resume).await.expect("resumes");
         assert!(client.session.connected().recovered);

@@ -198,6 +198,14 @@ impl Error {
         self
     }
 
+    /// The same error for another caller: one that is logged once has its cause once.
+    #[must_use]
+    pub fn without_cause(&self) -> Self {
+        let Parts { kind, message, fields, retry_after, .. } = &*self.0;
+        let (message, fields) = (message.clone(), fields.clone());
+        Self(Box::new(Parts { kind: *kind, message, fields, retry_after: *retry_after, cause: None }))
+    }
+
     /// With violations of fields.
     #[must_use]
     pub fn with_fields(mut self, fields: Vec<FieldViolation>) -> Self {

@@ -1,9 +1,9 @@
 //! Users of other identity systems are let in by auth, which makes their row and knows whom an operator keeps out.
 
-use std::{collections::HashMap, fmt, mem};
+use std::fmt;
 
 use async_trait::async_trait;
-use messenger_core::{Error, Timestamp, UserId};
+use messenger_core::{Cache, Error, Timestamp, UserId};
 
 use crate::ForeignUser;
 
@@ -17,39 +17,29 @@ pub trait Admission: fmt::Debug + Send + Sync {
     async fn admit(&self, user: &ForeignUser) -> Result<(), Error>;
 }
 
-/// Users in each half.
-const HALF_MAX: usize = 50_000;
+/// Users of other systems whose newest token is known while they come, and at most twice as many: about 5 MB.
+const USERS_ADMITTED_MAX: usize = 50_000;
 
-/// The newest token each user was admitted by, so that auth is asked once for each token and process. The users seen
-/// longest ago are forgotten: at most 100,000 are known, about 5 MB.
+/// The newest token each user was admitted by, so that auth is asked once for each token and process.
 ///
 /// A deactivation is dated after every token auth has seen, and so ends all that are known here.
-#[derive(Debug, Default)]
-pub(crate) struct Admitted {
-    young: HashMap<UserId, Timestamp>,
-    old: HashMap<UserId, Timestamp>,
+#[derive(Debug)]
+pub(crate) struct Admitted(Cache<UserId, Timestamp>);
+
+impl Default for Admitted {
+    fn default() -> Self {
+        Self(Cache::new(USERS_ADMITTED_MAX))
+    }
 }
 
 impl Admitted {
     pub(crate) fn contains(&mut self, user: &ForeignUser) -> bool {
-        let is_known =
-            |half: &HashMap<UserId, Timestamp>| half.get(&user.user_id).is_some_and(|newest| user.issued_at <= *newest);
-        if is_known(&self.young) {
-            return true;
-        }
-        let is_old = is_known(&self.old);
-        if is_old {
-            self.add(user.user_id, self.old[&user.user_id]);
-        }
-        is_old
+        self.0.get(&user.user_id).is_some_and(|newest| user.issued_at <= newest)
     }
 
-    pub(crate) fn add(&mut self, user_id: UserId, issued_at: Timestamp) {
-        if self.young.len() >= HALF_MAX && !self.young.contains_key(&user_id) {
-            self.old = mem::take(&mut self.young);
-        }
-        let newest = self.young.entry(user_id).or_insert(issued_at);
-        *newest = issued_at.max(*newest);
+    pub(crate) fn add(&mut self, user: &ForeignUser) {
+        let newest = self.0.get(&user.user_id).map_or(user.issued_at, |newest| newest.max(user.issued_at));
+        self.0.insert(user.user_id, newest);
     }
 }
 
@@ -57,11 +47,11 @@ impl Admitted {
 mod tests {
     use super::*;
 
-    fn user(number: i64, issued_at: i64) -> ForeignUser {
+    fn user(issued_at: i64) -> ForeignUser {
         ForeignUser {
-            user_id: crate::foreign_user_id("issuer", &number.to_string()),
+            user_id: crate::foreign_user_id("issuer", "ann"),
             issuer: "issuer".to_owned(),
-            subject: number.to_string(),
+            subject: "ann".to_owned(),
             issued_at: Timestamp::from_millis(issued_at),
             email: None,
             full_name: None,
@@ -70,18 +60,11 @@ mod tests {
     }
 
     #[test]
-    fn each_newer_token_is_asked_for_and_memory_is_bounded() {
+    fn each_newer_token_is_asked_for() {
         let mut admitted = Admitted::default();
-        let seen = user(0, 10);
-        assert!(!admitted.contains(&seen));
-        admitted.add(seen.user_id, seen.issued_at);
-        assert!(admitted.contains(&seen) && admitted.contains(&user(0, 9)) && !admitted.contains(&user(0, 11)));
-        for number in 1..=2 * HALF_MAX as i64 {
-            let other = user(number, 1);
-            admitted.add(other.user_id, other.issued_at);
-            assert!(admitted.contains(&seen), "in use");
-        }
-        assert!(admitted.young.len() + admitted.old.len() <= 2 * HALF_MAX);
-        assert!(!admitted.contains(&user(1, 1)), "forgotten");
+        assert!(!admitted.contains(&user(10)));
+        admitted.add(&user(10));
+        admitted.add(&user(9));
+        assert!(admitted.contains(&user(10)) && admitted.contains(&user(9)) && !admitted.contains(&user(11)));
     }
 }

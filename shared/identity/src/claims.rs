@@ -50,7 +50,7 @@ impl AccessClaims {
 pub(crate) const MICROS_PER_SECOND: f64 = 1_000_000.0;
 /// 9999-12-31: what is beyond cannot be shown as RFC 3339.
 pub(crate) const SECONDS_MAX: i64 = 253_402_300_799;
-/// No token of ours lives longer (15 min); what ends tokens is remembered a little longer than this.
+/// Ours live 15 min at most: what claims more than this is none. What ends tokens is remembered a little longer.
 pub(crate) const OWN_LIFE_MAX: Duration = Duration::from_secs(16 * 60);
 /// How far the clock of whoever issued a token may be ahead of ours.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);

@@ -1,29 +1,36 @@
 //! Public keys, from a JWK set (RFC 7517, RFC 8037), each bound to the one algorithm it may be used with (RFC 8725, 3.1).
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
-use messenger_core::Error;
+use messenger_core::{Cache, Error};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{
-    claims::invalid,
-    signatures::{Signatures, TokenDigest},
-};
+use crate::claims::invalid;
 
 pub(crate) const PUBLIC_KEY_BYTES: usize = 32;
 /// RFC 7518, 3.3: 2,048 bits at least. Beyond 8,192 a signature costs more than a handshake may.
 const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1_024;
 /// Keys of one issuer that are kept, so that its set cannot take the memory.
 const KEYS_MAX: usize = 64;
+/// Tokens by one key that need no second check while they are used, and at most twice as many: about 1 MB.
+const TOKENS_CHECKED_MAX: usize = 8_192;
+
+/// SHA-256 of a whole token, its signature included.
+type TokenDigest = [u8; 32];
 
 /// A public key with the one algorithm it verifies.
 pub(crate) struct Key {
     key: DecodingKey,
     validation: Validation,
-    signatures: Signatures,
+    /// Tokens whose signature held. What they claim is no part of this: it is read and judged anew each time.
+    checked: Mutex<Cache<TokenDigest, ()>>,
 }
 
 impl Key {
@@ -33,7 +40,7 @@ impl Key {
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
-        Self { key, validation, signatures: Signatures::default() }
+        Self { key, validation, checked: Mutex::new(Cache::new(TOKENS_CHECKED_MAX)) }
     }
 
     /// The claims of a token whose header names this key, when the signature holds.
@@ -41,13 +48,17 @@ impl Key {
         if !self.validation.algorithms.contains(&header.alg) {
             return Err(invalid());
         }
-        let digest = TokenDigest::of(token);
-        if self.signatures.held(digest) {
+        let digest: TokenDigest = digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes");
+        if self.checked().get(&digest).is_some() {
             return claims(token).ok_or_else(invalid);
         }
         let verified = jsonwebtoken::decode::<T>(token, &self.key, &self.validation).map_err(|_| invalid())?;
-        self.signatures.add(digest);
+        self.checked().insert(digest, ());
         Ok(verified.claims)
+    }
+
+    fn checked(&self) -> MutexGuard<'_, Cache<TokenDigest, ()>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,7 +8,6 @@ mod claims;
 mod foreign;
 mod keys;
 mod revocation;
-mod signatures;
 mod signer;
 mod verifier;
 

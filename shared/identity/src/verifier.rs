@@ -131,7 +131,7 @@ impl Verifier {
         }
         let admission = self.admission.get().ok_or_else(|| Error::unavailable("nobody admits users of others yet"))?;
         admission.admit(&user).await.or_else(|error| self.refuse(Some(identity), error))?;
-        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).add(user.user_id, user.issued_at);
+        self.admitted.lock().unwrap_or_else(PoisonError::into_inner).add(&user);
         Ok(identity)
     }
 

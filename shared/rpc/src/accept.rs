@@ -32,7 +32,7 @@ use crate::call::HANDLER_TIMEOUT;
 const CONNECTIONS_MAX: usize = 1_024;
 /// Of these, those without a certificate where others have one: whoever reaches the port leaves room for our services.
 const STRANGERS_MAX: usize = 256;
-/// Handshakes under way, which have no place yet. Beyond, the one that began first is broken off: who means it is done in
+/// Handshakes under way, which have no permit yet. Beyond, the one that began first is broken off: who means it is done in
 /// a moment, and who holds handshakes open makes room for others.
 const HANDSHAKES_MAX: usize = 512;
 /// From the accepted connection to the first bytes of HTTP/2, the handshake of TLS included.
@@ -60,8 +60,8 @@ pub(crate) struct Incoming {
     /// Of certificates.
     refusals: Arc<AuditLimit>,
     age: Duration,
-    places: Arc<Semaphore>,
-    places_of_strangers: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
+    permits_of_strangers: Arc<Semaphore>,
     handshakes: JoinSet<Option<Opened>>,
     /// The same, in the order in which they began; some have ended.
     begun: VecDeque<AbortHandle>,
@@ -76,11 +76,11 @@ type Encryptable = Either<Box<TlsStream<TcpStream>>, TcpStream>;
 impl Incoming {
     /// Connections that are told to go at this age, and are cut some time after it.
     pub(crate) fn new(listener: TcpListener, encryption: Option<Mutual>, age: Duration) -> Self {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let places_of_strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits_of_strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         let (handshakes, begun) = (JoinSet::new(), VecDeque::new());
         let refusals = Arc::default();
-        Self { listener, encryption, refusals, age, places, places_of_strangers, handshakes, begun, pause: None }
+        Self { listener, encryption, refusals, age, permits, permits_of_strangers, handshakes, begun, pause: None }
     }
 
     fn begin(&mut self, stream: TcpStream, address: SocketAddr) {
@@ -100,15 +100,15 @@ impl Incoming {
 
     /// None when there are as many as there may be, in all or of those who are encrypted and name nobody.
     fn seat(&self, (stream, until): Opened) -> Option<Connection> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let is_stranger = matches!(stream, Either::Left(_)) && name(&stream).is_none();
-        let strangers = is_stranger.then(|| Arc::clone(&self.places_of_strangers).try_acquire_owned());
+        let strangers = is_stranger.then(|| Arc::clone(&self.permits_of_strangers).try_acquire_owned());
         Some(Connection {
             stream,
             preface_left: PREFACE_BYTES,
             deadline: Box::pin(sleep_until(until)),
             end: Instant::now() + self.age + GRACE + spread(self.age),
-            _places: (place, strangers.transpose().ok()?),
+            _permits: (permit, strangers.transpose().ok()?),
         })
     }
 }
@@ -191,7 +191,7 @@ fn address(stream: &Encryptable) -> Option<IpAddr> {
     stream.peer_addr().ok().map(|address| address.ip().to_canonical())
 }
 
-/// One connection; it holds its places as long as it lasts.
+/// One connection; it holds its permits as long as it lasts.
 pub(crate) struct Connection {
     stream: Encryptable,
     /// Bytes that have to come before the deadline.
@@ -199,7 +199,7 @@ pub(crate) struct Connection {
     /// Until the preface is there; from then on the end.
     deadline: Pin<Box<Sleep>>,
     end: Instant,
-    _places: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
+    _permits: (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
 }
 
 impl Connected for Connection {

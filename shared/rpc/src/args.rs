@@ -4,6 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use messenger_core::{Error, ErrorKind, Result};
+use messenger_identity::TokenRules;
 use messenger_tls::{Mutual, Name};
 use tokio::net::TcpListener;
 
@@ -50,6 +51,40 @@ pub struct ServeArgs {
     /// How those are served who come by gRPC.
     #[command(flatten)]
     pub grpc: GrpcArgs,
+}
+
+/// What access tokens say of themselves, the same in every process of an installation.
+#[derive(Debug, Clone, Args)]
+pub struct TokenNames {
+    /// `iss` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
+    pub token_issuer: String,
+    /// `aud` of access tokens.
+    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
+    pub token_audience: String,
+}
+
+impl TokenNames {
+    /// What verifiers check.
+    #[must_use]
+    pub fn rules(&self) -> TokenRules {
+        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
+    }
+}
+
+impl Default for TokenNames {
+    fn default() -> Self {
+        let TokenRules { issuer, audience } = TokenRules::default();
+        Self { token_issuer: issuer, token_audience: audience }
+    }
+}
+
+/// The settings in force.
+impl fmt::Display for TokenNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "token-issuer = {}", self.token_issuer)?;
+        writeln!(f, "token-audience = {}", self.token_audience)
+    }
 }
 
 /// How a gRPC server treats who comes.
@@ -235,19 +270,19 @@ fn connection_age(text: &str) -> Result<Duration, String> {
     duration_within(text, Duration::from_secs(1), Duration::from_secs(86_400))
 }
 
-/// A whole number with a unit: s, m, h or d.
+/// A whole number with a unit: ms, s, m, h or d.
 ///
 /// # Errors
 /// With what it must be, for the operator.
 pub fn duration_within(text: &str, min: Duration, max: Duration) -> Result<Duration, String> {
-    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
-    let parsed = units.into_iter().find_map(|(unit, seconds)| {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    let parsed = units.into_iter().find_map(|(unit, millis)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(seconds).map(Duration::from_secs)
+        number.checked_mul(millis).map(Duration::from_millis)
     });
     parsed
         .filter(|duration| (min..=max).contains(duration))
-        .ok_or_else(|| format!("must be a number with s, m, h or d, from {}s to {}s", min.as_secs(), max.as_secs()))
+        .ok_or_else(|| format!("must be a number with ms, s, m, h or d, from {min:?} to {max:?}"))
 }
 
 /// A setting that is never shown.
@@ -287,7 +322,8 @@ mod tests {
     #[test]
     fn ages_of_connections() {
         assert_eq!(connection_age("90s"), Ok(Duration::from_secs(90)));
-        for text in ["", "0s", "25h", "1", "-1s", "1.5h", "99999999999999999999d", "ä"] {
+        assert_eq!(connection_age("1500ms"), Ok(Duration::from_millis(1_500)));
+        for text in ["", "s", "0s", "999ms", "25h", "1", "-1s", "1.5h", "99999999999999999999d", "ä"] {
             assert!(connection_age(text).is_err(), "{text}");
         }
     }

@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Request, Response, request::Parts};
-use messenger_core::{Error, ErrorKind, Place, Places, UserId};
+use messenger_core::{Error, ErrorKind, KeyedPermit, KeyedSemaphore, UserId};
 use messenger_identity::Verifier;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -74,7 +74,7 @@ pub fn routes(auth: ServerAuth, build: impl FnOnce(&mut RoutesBuilder)) -> Route
         auth: Arc::new(auth),
         refusals: Arc::default(),
         calls_of_users: Arc::new(Semaphore::new(CALLS_OF_USERS_MAX)),
-        answers_to_users: Places::new(ANSWERS_TO_USERS_MAX),
+        answers_to_users: KeyedSemaphore::new(ANSWERS_TO_USERS_MAX),
     };
     Routes::from(builder.routes().into_axum_router().layer(layer)).prepare()
 }
@@ -84,11 +84,11 @@ struct CallLayer {
     auth: Arc<ServerAuth>,
     refusals: Arc<Refusals>,
     calls_of_users: Arc<Semaphore>,
-    answers_to_users: Arc<Places<UserId>>,
+    answers_to_users: Arc<KeyedSemaphore<UserId>>,
 }
 
 /// What a user's call takes: the first until it is answered, the second until the answer is read.
-type Seat = (OwnedSemaphorePermit, Place<UserId>);
+type Seat = (OwnedSemaphorePermit, KeyedPermit<UserId>);
 
 impl<S> Layer<S> for CallLayer {
     type Service = CallService<S>;
@@ -117,7 +117,7 @@ impl CallLayer {
     }
 
     fn seat(&self, user: UserId) -> Option<Seat> {
-        let answer = self.answers_to_users.take(user, ANSWERS_TO_USER_MAX)?;
+        let answer = self.answers_to_users.try_acquire(user, ANSWERS_TO_USER_MAX)?;
         Some((Arc::clone(&self.calls_of_users).try_acquire_owned().ok()?, answer))
     }
 }
@@ -169,7 +169,7 @@ where
             let handler = async move {
                 let answer = handler.await;
                 match seat {
-                    Some((_, place)) => answer.map(|answer| answer.map(|body| AxumBody::new(Held::new(body, place)))),
+                    Some((_, permit)) => answer.map(|answer| answer.map(|body| AxumBody::new(Held::new(body, permit)))),
                     None => answer,
                 }
             };

@@ -15,6 +15,9 @@ use crate::{ServerAuth, Service, accept::Peer, credential::SERVICE};
 /// How long a stream goes on at most after the token it was opened with has ended.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ON_BEHALF_OF: &str = "x-on-behalf-of";
+/// The session a service acts for, beside `x-on-behalf-of`: the gateway sends it with Logout and ChangePassword. An end
+/// user's own token names its session.
+pub const SESSION_ID: &str = "x-session-id";
 
 /// Who a request is made for, as the server authenticated it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Answers that hold a place until they are read.
+//! Answers that hold a permit until they are read.
 
 use std::{
     pin::Pin,
@@ -10,12 +10,12 @@ use hyper::body::{Body, Frame, SizeHint};
 /// A body, and what is given back when it has ended or is dropped.
 pub(crate) struct Held<B, P> {
     body: B,
-    _place: P,
+    _permit: P,
 }
 
 impl<B, P> Held<B, P> {
-    pub(crate) fn new(body: B, place: P) -> Self {
-        Self { body, _place: place }
+    pub(crate) fn new(body: B, permit: P) -> Self {
+        Self { body, _permit: permit }
     }
 }
 

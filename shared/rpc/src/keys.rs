@@ -1,6 +1,6 @@
 //! Keeps a verifier supplied by auth: with keys, and with revocations.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use messenger_core::{Error, SessionId, UserId};
 use messenger_identity::{ClaimNames, ForeignIssuer, Revocation, TokenRules, Verifier};
@@ -33,11 +33,11 @@ pub fn follow(auth: &Auth, verifier: &Arc<Verifier>, shutdown: &Shutdown) {
 }
 
 /// Fetches the JWK sets until `shutdown`: at once, every minute, every two seconds while some are missing, and when a token
-/// names an unknown key. Has `auth` admit
-/// the users of other identity systems.
+/// names an unknown key. Has `auth` admit the users of other identity systems.
 pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: CancellationToken) {
     verifier.set_admission(Arc::new(ByCall(auth.clone())));
-    until(shutdown, async {
+    // Only calls to auth are dropped by it, no database work.
+    let following = async {
         let mut retry = RETRY_FIRST;
         let mut has_unknown_key = false;
         loop {
@@ -52,8 +52,8 @@ pub async fn follow_jwks(auth: Auth, verifier: Arc<Verifier>, shutdown: Cancella
                 Err(error) => back_off(&mut retry, "the JWK set could not be fetched", &error).await,
             }
         }
-    })
-    .await;
+    };
+    shutdown.run_until_cancelled(following).await;
 }
 
 /// False while auth waits for the keys of another identity system.
@@ -92,7 +92,7 @@ pub async fn follow_revocations(
     shutdown: CancellationToken,
     on_revocation: impl Fn(&Revocation),
 ) {
-    until(shutdown, async {
+    let following = async {
         let mut last_number = 0;
         let mut retry = RETRY_FIRST;
         loop {
@@ -108,8 +108,8 @@ pub async fn follow_revocations(
             }
             back_off(&mut retry, "revocations cannot be followed", &error).await;
         }
-    })
-    .await;
+    };
+    shutdown.run_until_cancelled(following).await;
 }
 
 async fn watch(
@@ -159,12 +159,4 @@ async fn back_off(retry: &mut Duration, what: &'static str, error: &Error) {
     }
     sleep(*retry).await;
     *retry = (*retry * 2).min(RETRY_MAX);
-}
-
-/// Only calls to auth are dropped here, no database work.
-async fn until(shutdown: CancellationToken, work: impl Future<Output = ()>) {
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        () = work => {}
-    }
 }

@@ -29,18 +29,18 @@ const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 #[derive(Debug, Clone)]
 pub(crate) struct Public<S> {
     inner: S,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl<S> Public<S> {
-    /// Shares its places with others.
-    pub(crate) fn new(inner: S, places: &Arc<Semaphore>) -> Self {
-        Self { inner, places: Arc::clone(places) }
+    /// Shares its permits with others.
+    pub(crate) fn new(inner: S, permits: &Arc<Semaphore>) -> Self {
+        Self { inner, permits: Arc::clone(permits) }
     }
 }
 
 /// Of all that one process serves to everybody.
-pub(crate) fn places() -> Arc<Semaphore> {
+pub(crate) fn permits() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(ANSWERS_MAX))
 }
 
@@ -62,9 +62,9 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let is_check = request.uri().path() == HEALTH_CHECK;
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
             _ if is_check => None,
-            Ok(place) => Some(place),
+            Ok(permit) => Some(permit),
             Err(_) => {
                 let busy = Error::new(ErrorKind::RateLimited, "too many ask at once");
                 return Box::pin(ready(Ok(refuse(busy))));
@@ -72,6 +72,6 @@ where
         };
         let request = request.map(|body| Body::new(Timely::new(AxumBody::new(body), HANDLER_TIMEOUT)));
         let answer = handle(self.inner.call(request), HANDLER_TIMEOUT);
-        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Held::new(body, place)))) })
+        Box::pin(async move { Ok(answer.await?.map(|body| Body::new(Held::new(body, permit)))) })
     }
 }

@@ -79,8 +79,8 @@ pub async fn serve(
 
 /// Beside the authenticated routes, not behind their layer.
 fn with_public_services(routes: Routes, health: &HealthReporter, has_reflection: bool) -> Result<Routes, Error> {
-    let places = public::places();
-    let routes = routes.add_service(Public::new(HealthServer::new(health.service()), &places));
+    let permits = public::permits();
+    let routes = routes.add_service(Public::new(HealthServer::new(health.service()), &permits));
     if !has_reflection {
         return Ok(routes.prepare());
     }
@@ -90,7 +90,7 @@ fn with_public_services(routes: Routes, health: &HealthReporter, has_reflection:
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(routes
-        .add_service(Public::new(reflection().build_v1().map_err(Error::internal)?, &places))
-        .add_service(Public::new(reflection().build_v1alpha().map_err(Error::internal)?, &places))
+        .add_service(Public::new(reflection().build_v1().map_err(Error::internal)?, &permits))
+        .add_service(Public::new(reflection().build_v1alpha().map_err(Error::internal)?, &permits))
         .prepare())
 }

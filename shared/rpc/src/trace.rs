@@ -26,15 +26,15 @@ impl TraceParent {
             return Self::default();
         }
         let context = span.context();
-        let place = context.span().span_context().clone();
-        Self(place.is_valid().then(|| Box::new(place)))
+        let span_context = context.span().span_context().clone();
+        Self(span_context.is_valid().then(|| Box::new(span_context)))
     }
 
     /// As W3C writes it: `00-{trace}-{span}-{flags}`.
     #[must_use]
     pub fn to_text(&self) -> Option<String> {
-        let place = self.0.as_ref()?;
-        Some(format!("00-{}-{}-{:02x}", place.trace_id(), place.span_id(), place.trace_flags()))
+        let at = self.0.as_ref()?;
+        Some(format!("00-{}-{}-{:02x}", at.trace_id(), at.span_id(), at.trace_flags()))
     }
 
     /// From a peer; empty for what is none.
@@ -47,8 +47,8 @@ impl TraceParent {
             };
             let flags = TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
             let trace = TraceId::from_hex(trace).ok()?;
-            let place = SpanContext::new(trace, SpanId::from_hex(span).ok()?, flags, true, TraceState::default());
-            place.is_valid().then(|| Box::new(place))
+            let read = SpanContext::new(trace, SpanId::from_hex(span).ok()?, flags, true, TraceState::default());
+            read.is_valid().then(|| Box::new(read))
         };
         Self(read())
     }
@@ -58,12 +58,12 @@ impl TraceParent {
         if span.is_disabled() {
             return;
         }
-        let mut places = parents.into_iter().filter_map(|parent| parent.0.as_deref()).take(LINKS_MAX);
-        if let Some(first) = places.next() {
+        let mut contexts = parents.into_iter().filter_map(|parent| parent.0.as_deref()).take(LINKS_MAX);
+        if let Some(first) = contexts.next() {
             // Fails when traces are not exported: then there is nothing to join.
             let _ = span.set_parent(Context::new().with_remote_span_context(first.clone()));
         }
-        places.for_each(|place| span.add_link(place.clone()));
+        contexts.for_each(|context| span.add_link(context.clone()));
     }
 }
 

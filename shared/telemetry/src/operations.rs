@@ -41,7 +41,7 @@ pub struct Operations {
 impl Operations {
     /// Answers one request a connection until the shutdown.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -51,11 +51,11 @@ impl Operations {
                 sleep(ACCEPT_AGAIN_AFTER).await;
                 continue;
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else { continue };
             let (operations, token) = (self.clone(), shutdown.token.clone());
             shutdown.spawn(async move {
                 token.run_until_cancelled(timeout(ANSWERED_WITHIN, operations.answer(stream))).await;
-                drop(place);
+                drop(permit);
             });
         }
     }

@@ -26,11 +26,11 @@ const WHILE: Duration = Duration::from_secs(10);
 
 /// What was said lately, of warnings and errors; everything else passes. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Repeats(Arc<Mutex<HashMap<Identifier, Place>>>);
+pub(crate) struct Repeats(Arc<Mutex<HashMap<Identifier, Said>>>);
 
 /// What a place in the code said within this while.
 #[derive(Debug)]
-struct Place {
+struct Said {
     words: String,
     lines: u64,
 }
@@ -48,8 +48,8 @@ impl Repeats {
     }
 
     fn end_while(&self) {
-        let places = std::mem::take(&mut *self.lock());
-        for Place { words, lines } in places.into_values().filter(|place| place.lines > LINES_MAX) {
+        let ended = std::mem::take(&mut *self.lock());
+        for Said { words, lines } in ended.into_values().filter(|said| said.lines > LINES_MAX) {
             tracing::warn!(left_out = lines - LINES_MAX, "repeated: {words}");
         }
     }
@@ -59,13 +59,13 @@ impl Repeats {
         if *metadata.level() > Level::WARN || metadata.target() == module_path!() {
             return true;
         }
-        let mut places = self.lock();
-        let place = places.entry(metadata.callsite()).or_insert_with(|| Place { words: words(event), lines: 0 });
-        place.lines += 1;
-        place.lines <= LINES_MAX
+        let mut all = self.lock();
+        let said = all.entry(metadata.callsite()).or_insert_with(|| Said { words: words(event), lines: 0 });
+        said.lines += 1;
+        said.lines <= LINES_MAX
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Place>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Said>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

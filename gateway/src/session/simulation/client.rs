@@ -35,12 +35,12 @@ pub(super) struct Client {
 }
 
 struct Line {
-    place: Place,
+    joined: Joined,
     stage: Stage,
 }
 
-/// A connection's place in its gateway.
-struct Place {
+/// A connection that has joined the hub of its gateway.
+struct Joined {
     gateway: usize,
     hub: Arc<Hub>,
     connection: Arc<Connection>,
@@ -101,15 +101,15 @@ impl Client {
         }
         self.read(usize::MAX, journal);
         self.line.as_ref().is_some_and(|line| {
-            let is_live = matches!(line.place.hub.progress(&line.place.connection), Some(Progress::Live(_)));
+            let is_live = matches!(line.joined.hub.progress(&line.joined.connection), Some(Progress::Live(_)));
             is_live && matches!(line.stage, Stage::Open(_, None)) && !self.log.is_syncing
         })
     }
 
     /// Its gateway is gone.
     pub(super) fn lose(&mut self, gateway: usize) {
-        self.line.take_if(|line| line.place.gateway == gateway);
-        self.ghosts.retain(|line| line.place.gateway != gateway);
+        self.line.take_if(|line| line.joined.gateway == gateway);
+        self.ghosts.retain(|line| line.joined.gateway != gateway);
     }
 
     fn connect(&mut self, gateways: &[Gateway], random: &mut Random) {
@@ -127,7 +127,7 @@ impl Client {
                 Stage::Beginning { is_lost: false }
             }
         };
-        self.line = Some(Line { place: Place { gateway, hub, connection, _seat: seat }, stage });
+        self.line = Some(Line { joined: Joined { gateway, hub, connection, _seat: seat }, stage });
     }
 
     /// The connection goes; the gateway sees it now or later.
@@ -137,51 +137,51 @@ impl Client {
 
     /// The session at the gateway does what is next.
     fn go_on(&mut self, journal: &Journal) {
-        let Some(Line { place, stage }) = self.line.take() else { return };
-        let is_attended = place.connection.outbound.attention().now_or_never().is_some();
+        let Some(Line { joined, stage }) = self.line.take() else { return };
+        let is_attended = joined.connection.outbound.attention().now_or_never().is_some();
         let stage = match stage {
             Stage::Resuming(cursor, Fetch::Asked(request)) => {
                 Stage::Resuming(cursor, Fetch::Answered(journal.replay(self.log.user, &request)))
             }
-            Stage::Resuming(cursor, Fetch::Answered(page)) => match self.resumed(&place, cursor, page) {
+            Stage::Resuming(cursor, Fetch::Answered(page)) => match self.resumed(&joined, cursor, page) {
                 Some(stage) => stage,
                 None => return,
             },
-            Stage::Beginning { is_lost } if is_attended => self.begin(&place, is_lost),
+            Stage::Beginning { is_lost } if is_attended => self.begin(&joined, is_lost),
             Stage::Open(catch_up, fetch) => self.advance(catch_up, fetch, is_attended, journal),
             stage @ Stage::Beginning { .. } => stage,
         };
-        self.line = Some(Line { place, stage });
+        self.line = Some(Line { joined, stage });
         self.leave_if_closed();
     }
 
-    fn resumed(&mut self, place: &Place, cursor: Cursor, page: Result<Page, Error>) -> Option<Stage> {
+    fn resumed(&mut self, joined: &Joined, cursor: Cursor, page: Result<Page, Error>) -> Option<Stage> {
         match page {
             Ok(page) => {
                 self.log.connected(None);
                 self.note(&page);
-                let catch_up = CatchUp::resume(&place.hub, &place.connection, cursor, page.response);
+                let catch_up = CatchUp::resume(&joined.hub, &joined.connection, cursor, page.response);
                 Some(Stage::Open(catch_up, None))
             }
             Err(error) if error.kind() == ErrorKind::ResyncRequired => {
-                place.connection.outbound.call_attention();
+                joined.connection.outbound.call_attention();
                 Some(Stage::Beginning { is_lost: true })
             }
             Err(_) => None,
         }
     }
 
-    fn begin(&mut self, place: &Place, is_lost: bool) -> Stage {
-        let Some(catch_up) = CatchUp::begin(&place.hub, &place.connection) else {
+    fn begin(&mut self, joined: &Joined, is_lost: bool) -> Stage {
+        let Some(catch_up) = CatchUp::begin(&joined.hub, &joined.connection) else {
             return Stage::Beginning { is_lost };
         };
         if is_lost {
-            resync_required(&place.connection);
+            resync_required(&joined.connection);
         }
         if self.syncs && self.log.cursor.is_some() {
             self.log.connected_to_sync();
         } else {
-            self.log.connected(Some(place.hub.cursor(catch_up.begun()).expect("the feed was there")));
+            self.log.connected(Some(joined.hub.cursor(catch_up.begun()).expect("the feed was there")));
         }
         Stage::Open(catch_up, None)
     }
@@ -223,7 +223,7 @@ impl Client {
     fn read(&mut self, frames_max: usize, journal: &Journal) {
         let Some(line) = &mut self.line else { return };
         let Stage::Open(catch_up, _) = &mut line.stage else { return };
-        for frame in line.place.connection.outbound.take(frames_max) {
+        for frame in line.joined.connection.outbound.take(frames_max) {
             let text = std::str::from_utf8(frame.as_bytes()).expect("text");
             if self.is_told {
                 println!("    client {} reads {text}", self.log.origin);
@@ -231,7 +231,7 @@ impl Client {
             self.log.see(&seen(self.wire, text), journal);
         }
         if let Some(cursor) = self.log.cursor.filter(|_| self.log.is_syncing) {
-            let request = Request::new(&line.place.connection, "sync", ReplyTo::None);
+            let request = Request::new(&line.joined.connection, "sync", ReplyTo::None);
             // Refused while the feed is being restored, or the one before goes on.
             let _ = catch_up.sync(cursor, &request);
         }
@@ -240,7 +240,7 @@ impl Client {
 
     fn leave_if_closed(&mut self) {
         self.line.take_if(|line| {
-            let outbound = &line.place.connection.outbound;
+            let outbound = &line.joined.connection.outbound;
             outbound.closing().is_some() && outbound.bytes() == 0
         });
     }

@@ -139,12 +139,12 @@ impl World {
         let most = if random.percent(10) { self.burst } else { 3 };
         for _ in 0..=random.below(most) {
             let origin = 100 + random.below(CLIENTS) as i64;
-            let place = if random.percent(25) { conversation(0) } else { group };
-            facts.push((place, What::Message { sender: user(0), origin }));
+            let id = if random.percent(25) { conversation(0) } else { group };
+            facts.push((id, What::Message { sender: user(0), origin }));
         }
         for _ in 0..random.below(3) {
-            let place = random.below(facts.len() + 1);
-            facts.insert(place, (conversation(1 + random.below(GROUPS)), What::Toggle(user(random.below(USERS)))));
+            let at = random.below(facts.len() + 1);
+            facts.insert(at, (conversation(1 + random.below(GROUPS)), What::Toggle(user(random.below(USERS)))));
         }
         let unused = random.one_of(&[0, 0, 3]);
         let publication = self.journal.append(facts, unused);

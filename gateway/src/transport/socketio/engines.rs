@@ -11,7 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use messenger_core::Places;
+use messenger_core::{KeyedPermit, KeyedSemaphore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::polling::{Polling, Request};
@@ -27,11 +27,11 @@ const POSTS_MAX: usize = 2;
 /// All engines that poll, and how many have no session.
 pub struct Engines {
     polling: Mutex<HashMap<Box<str>, Engine>>,
-    unconnected: Arc<Places<IpAddr>>,
+    unconnected: Arc<KeyedSemaphore<IpAddr>>,
 }
 
 /// A client on the way to a connection; dropping it makes room for another.
-pub type Admission = messenger_core::Place<IpAddr>;
+pub type Admission = KeyedPermit<IpAddr>;
 
 /// One engine that polls, as HTTP requests see it.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A place for one more body, and how many bytes it may have: little, as long as nobody knows who it is.
+    /// A permit for one more body, and how many bytes it may have: little, as long as nobody knows who it is.
     pub fn admit_post(&self) -> Option<(OwnedSemaphorePermit, usize)> {
         let permit = Arc::clone(&self.posts).try_acquire_owned().ok()?;
         let is_known = self.has_connected.load(Ordering::Relaxed);
@@ -53,7 +53,7 @@ impl Engine {
 
 impl Default for Engines {
     fn default() -> Self {
-        Self { polling: Mutex::default(), unconnected: Places::new(UNCONNECTED_MAX) }
+        Self { polling: Mutex::default(), unconnected: KeyedSemaphore::new(UNCONNECTED_MAX) }
     }
 }
 
@@ -62,7 +62,7 @@ impl Engines {
     /// This machine itself may have as many as there are.
     pub fn admit(&self, address: IpAddr, per_address: usize) -> Option<Admission> {
         let per_address = if address.to_canonical().is_loopback() { usize::MAX } else { per_address };
-        self.unconnected.take(peer::network(address), per_address)
+        self.unconnected.try_acquire(peer::network(address), per_address)
     }
 
     /// Opens an engine that polls; it is found until its [`Polling`] is dropped.
@@ -72,7 +72,7 @@ impl Engines {
         let posts = Arc::new(Semaphore::new(POSTS_MAX));
         let engine = Engine { requests: sender, posts, has_connected: Arc::clone(&has_connected) };
         self.lock().insert(sid.into(), engine);
-        Polling::new(requests, Place { engines: Arc::clone(self), sid: sid.into(), has_connected })
+        Polling::new(requests, Registration { engines: Arc::clone(self), sid: sid.into(), has_connected })
     }
 
     /// The engine of a session id; none when there is no such engine.
@@ -85,14 +85,14 @@ impl Engines {
     }
 }
 
-/// An engine's place among those that poll. Dropping it leaves.
-pub struct Place {
+/// By this an engine is found as long as it polls: until it is dropped.
+pub struct Registration {
     engines: Arc<Engines>,
     sid: Box<str>,
     has_connected: Arc<AtomicBool>,
 }
 
-impl Place {
+impl Registration {
     /// Its client has shown who it is.
     pub fn connected(&self) {
         self.has_connected.store(true, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.engines.lock().remove(&self.sid);
     }
@@ -140,12 +140,12 @@ mod tests {
         let engines = Arc::new(Engines::default());
         let polling = engines.open("a");
         let engine = engines.find("a").expect("open");
-        let (first, bytes_max) = engine.admit_post().expect("a place");
-        let second = engine.admit_post().expect("a place");
+        let (first, bytes_max) = engine.admit_post().expect("a permit");
+        let second = engine.admit_post().expect("a permit");
         assert!(bytes_max == FRAME_BYTES_MAX && engine.admit_post().is_none());
         polling.connected();
         drop((first, second));
-        assert_eq!(engine.admit_post().expect("a place").1, MESSAGE_BYTES_MAX);
+        assert_eq!(engine.admit_post().expect("a permit").1, MESSAGE_BYTES_MAX);
     }
 
     #[test]

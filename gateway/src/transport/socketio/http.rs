@@ -187,7 +187,7 @@ impl Site {
     fn upgrade(&self, sid: &str, parts: &mut Parts) -> Result<Response, Refusal> {
         let engine = self.engines.find(sid).ok_or(Refusal::UnknownSid)?;
         let handshake = Handshake::of(parts)?;
-        let admission = self.place(peer::address(parts))?;
+        let admission = self.admission(peer::address(parts))?;
         let response = handshake.response(None);
         self.gateway.shutdown.tracker.spawn(upgrade::run(handshake, engine.requests, admission));
         Ok(response)
@@ -205,7 +205,7 @@ impl Site {
         if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") {
             return Err(Refusal::BadRequest);
         }
-        let (_place, bytes_max) = engine.admit_post().ok_or(Refusal::BadRequest)?;
+        let (_permit, bytes_max) = engine.admit_post().ok_or(Refusal::BadRequest)?;
         let body = timeout(BODY_DEADLINE, to_bytes(body, bytes_max)).await.map_err(|_| Refusal::TooSlow)?;
         let body = body.map_err(|_| Refusal::TooLarge)?;
         let (done, answer) = oneshot::channel();
@@ -221,11 +221,11 @@ impl Site {
             return Err(Refusal::Busy);
         }
         let address = peer::address(parts);
-        let admission = self.place(address)?;
+        let admission = self.admission(address)?;
         Ok(SocketIo::new(address, peer::bearer(&parts.headers).ok().flatten(), admission))
     }
 
-    fn place(&self, address: IpAddr) -> Result<Admission, Refusal> {
+    fn admission(&self, address: IpAddr) -> Result<Admission, Refusal> {
         self.engines.admit(address, self.gateway.config.unconnected_per_address).ok_or(Refusal::Busy)
     }
 }

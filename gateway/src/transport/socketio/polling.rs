@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{engine, engines::Place, posts::Posts};
+use super::{engine, engines::Registration, posts::Posts};
 use crate::transport::{End, link::Received, socket::Socket};
 
 /// Texts of the protocol itself that may wait for a poll.
@@ -55,14 +55,14 @@ pub struct Polling {
     probe: Option<oneshot::Receiver<Box<Socket>>>,
     noop_at: Option<Instant>,
     unsaid: VecDeque<Bytes>,
-    place: Place,
+    registration: Registration,
 }
 
 impl Polling {
-    /// Serves what comes for the engine at this place.
-    pub fn new(requests: mpsc::Receiver<Request>, place: Place) -> Self {
+    /// Serves what comes for the engine that is registered by this.
+    pub fn new(requests: mpsc::Receiver<Request>, registration: Registration) -> Self {
         let (posts, unsaid) = (Posts::default(), VecDeque::new());
-        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, place }
+        Self { requests, poll: None, posts, probe: None, noop_at: None, unsaid, registration }
     }
 
     /// The next thing from the client; a text only while it `accepts` one. Dropping it midway loses nothing.
@@ -166,12 +166,12 @@ impl Polling {
 
     /// Its client has shown who it is.
     pub fn connected(&self) {
-        self.place.connected();
+        self.registration.connected();
     }
 
     /// Whether its client has shown who it is.
     pub fn has_connected(&self) -> bool {
-        self.place.has_connected()
+        self.registration.has_connected()
     }
 
     /// What was said and not polled, and what was posted and not read: a websocket takes it over.

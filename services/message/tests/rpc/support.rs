@@ -3,7 +3,6 @@
 use std::{
     env,
     path::PathBuf,
-    str::FromStr as _,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -28,8 +27,8 @@ use messenger_proto::{
 };
 use messenger_rpc::{HealthReporter, RpcChannel, ServerAuth, Service, ServiceCredential, request_as};
 use messenger_telemetry::Shutdown;
+use messenger_testkit::database;
 use prost::Message as _;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
 use tokio::{
     net::TcpListener,
@@ -70,13 +69,13 @@ pub fn variable(name: &str) -> String {
 
 /// Where one journal is kept. Processes are in process on SQLite, behind TCP on PostgreSQL.
 pub struct World {
-    place: Place,
+    store: TestStore,
     pub credential: ServiceCredential,
 }
 
-enum Place {
-    Folder(TempDir),
-    Database(String),
+enum TestStore {
+    Sqlite(TempDir),
+    Postgres(String),
 }
 
 /// One message process.
@@ -89,35 +88,28 @@ pub struct Process {
 
 impl World {
     pub fn sqlite() -> Self {
-        Self::at(Place::Folder(TempDir::new().expect("a folder")))
+        Self::on(TestStore::Sqlite(TempDir::new().expect("a folder")))
     }
 
     pub async fn postgres() -> Self {
-        let name = format!("test_{}", Uuid::new_v4().simple());
-        let mut server = administrate().await;
-        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(create).execute(&mut server).await.expect("a database");
-        Self::at(Place::Database(name))
+        Self::on(TestStore::Postgres(database::create().await.expect("a database")))
     }
 
-    fn at(place: Place) -> Self {
-        Self { place, credential: ServiceCredential::random(Service::Gateway).expect("random") }
+    fn on(store: TestStore) -> Self {
+        Self { store, credential: ServiceCredential::random(Service::Gateway).expect("random") }
     }
 
     pub fn database_url(&self) -> String {
-        match &self.place {
-            Place::Database(name) => {
-                let url = variable("MESSENGER_TEST_POSTGRES_URL");
-                format!("{}/{name}", url.rsplit_once('/').expect("a database in the URL").0)
-            }
-            Place::Folder(_) => panic!("no database"),
+        match &self.store {
+            TestStore::Postgres(url) => url.clone(),
+            TestStore::Sqlite(_) => panic!("no database"),
         }
     }
 
     pub fn location(&self) -> Location {
-        match &self.place {
-            Place::Folder(folder) => Location::Sqlite(folder.path().to_owned()),
-            Place::Database(_) => Location::Postgres(self.database_url()),
+        match &self.store {
+            TestStore::Sqlite(folder) => Location::Sqlite(folder.path().to_owned()),
+            TestStore::Postgres(url) => Location::Postgres(url.clone()),
         }
     }
 
@@ -164,13 +156,13 @@ impl World {
     }
 
     pub async fn serve(&self, routes: Routes, shutdown: Shutdown) -> Process {
-        match &self.place {
-            Place::Folder(_) => {
+        match &self.store {
+            TestStore::Sqlite(_) => {
                 let (channel, slot) = RpcChannel::in_process(Service::Gateway);
                 slot.fill(routes);
                 Process { client: MessageServiceClient::new(Callers(channel)), shutdown, url: None }
             }
-            Place::Database(_) => {
+            TestStore::Postgres(_) => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
                 let url = format!("http://{}", listener.local_addr().expect("bound"));
                 let health = HealthReporter::new(&[]).await;
@@ -182,17 +174,10 @@ impl World {
     }
 
     pub async fn end(self) {
-        if let Place::Database(name) = self.place {
-            let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
-            sqlx::query(drop).execute(&mut administrate().await).await.expect("dropped");
+        if let TestStore::Postgres(url) = self.store {
+            database::drop(&url).await.expect("dropped");
         }
     }
-}
-
-async fn administrate() -> PgConnection {
-    let url = variable("MESSENGER_TEST_POSTGRES_URL");
-    let options = PgConnectOptions::from_str(&url).expect("a PostgreSQL URL");
-    PgConnection::connect_with(&options).await.expect("MESSENGER_TEST_POSTGRES_URL names a server that is there")
 }
 
 pub fn new_id<K>() -> Id<K> {
@@ -275,7 +260,7 @@ impl Group {
 }
 
 pub fn tagged(tag: u64, sender: UserId, draft: Draft) -> TaggedDraft {
-    let message_id = new_id::<messenger_core::id::Message>() as MessageId;
+    let message_id: MessageId = new_id();
     TaggedDraft {
         tag,
         sender_id: sender.to_string(),

@@ -1,4 +1,4 @@
-//! Counted places: so many in all and so many for each key (an address, a user). Nobody waits for one.
+//! Permits: so many in all and so many for each key (an address, a user). Nobody waits for one.
 
 use std::{
     collections::HashMap,
@@ -6,9 +6,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Who has places. A key without any takes no memory.
+/// Who has permits. A key without any takes no memory.
 #[derive(Debug)]
-pub struct Places<K> {
+pub struct KeyedSemaphore<K> {
     in_all_max: usize,
     taken: Mutex<Taken<K>>,
 }
@@ -19,14 +19,14 @@ struct Taken<K> {
     by_key: HashMap<K, usize>,
 }
 
-/// One place; dropping it gives it back.
+/// One permit; dropping it gives it back.
 #[derive(Debug)]
-pub struct Place<K: Copy + Eq + Hash> {
-    places: Arc<Places<K>>,
+pub struct KeyedPermit<K: Copy + Eq + Hash> {
+    semaphore: Arc<KeyedSemaphore<K>>,
     key: K,
 }
 
-impl<K: Copy + Eq + Hash> Places<K> {
+impl<K: Copy + Eq + Hash> KeyedSemaphore<K> {
     /// At most so many for all keys together.
     #[must_use]
     pub fn new(in_all_max: usize) -> Arc<Self> {
@@ -34,9 +34,9 @@ impl<K: Copy + Eq + Hash> Places<K> {
         Arc::new(Self { in_all_max, taken: Mutex::new(taken) })
     }
 
-    /// A place; none when all are taken, or `per_key_max` by this key.
+    /// A permit; none when all are taken, or `per_key_max` by this key.
     #[must_use]
-    pub fn take(self: &Arc<Self>, key: K, per_key_max: usize) -> Option<Place<K>> {
+    pub fn try_acquire(self: &Arc<Self>, key: K, per_key_max: usize) -> Option<KeyedPermit<K>> {
         let mut taken = self.lock();
         let by_key = taken.by_key.get(&key).copied().unwrap_or_default();
         if taken.in_all >= self.in_all_max || by_key >= per_key_max {
@@ -44,7 +44,7 @@ impl<K: Copy + Eq + Hash> Places<K> {
         }
         taken.in_all += 1;
         taken.by_key.insert(key, by_key + 1);
-        Some(Place { places: Arc::clone(self), key })
+        Some(KeyedPermit { semaphore: Arc::clone(self), key })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken<K>> {
@@ -52,9 +52,9 @@ impl<K: Copy + Eq + Hash> Places<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Drop for Place<K> {
+impl<K: Copy + Eq + Hash> Drop for KeyedPermit<K> {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.semaphore.lock();
         taken.in_all -= 1;
         let left = taken.by_key.get(&self.key).map_or(0, |count| count - 1);
         if left == 0 {
@@ -70,15 +70,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_counted_in_all_and_by_key_and_given_back() {
-        let places = Places::new(5);
-        let mut ann: Vec<_> = std::iter::from_fn(|| places.take("ann", 3)).collect();
+    fn permits_are_counted_in_all_and_by_key_and_given_back() {
+        let permits = KeyedSemaphore::new(5);
+        let mut ann: Vec<_> = std::iter::from_fn(|| permits.try_acquire("ann", 3)).collect();
         assert_eq!(ann.len(), 3);
-        let bob: Vec<_> = std::iter::from_fn(|| places.take("bob", 3)).collect();
+        let bob: Vec<_> = std::iter::from_fn(|| permits.try_acquire("bob", 3)).collect();
         assert_eq!(bob.len(), 2, "five in all");
-        assert!(ann.pop().is_some() && places.take("bob", 3).is_some() && places.take("ann", 3).is_some());
+        drop(ann.pop());
+        assert!(permits.try_acquire("bob", 3).is_some() && permits.try_acquire("ann", 3).is_some());
         drop((ann, bob));
-        let taken = places.lock();
+        let taken = permits.lock();
         assert!(taken.in_all == 0 && taken.by_key.is_empty(), "{taken:?}");
     }
 }

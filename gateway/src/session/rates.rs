@@ -4,7 +4,7 @@ use messenger_rpc::{SendLimits, SendRates};
 use tokio::time::Instant;
 
 /// Rates of sends and of events; switched off, everything passes.
-pub struct Limits {
+pub struct Rates {
     /// Of sends.
     pub sends: SendLimits,
     /// Events a second of one connection.
@@ -52,7 +52,7 @@ impl Flood {
     }
 }
 
-impl Limits {
+impl Rates {
     /// `None` switches them off (benchmarks).
     #[must_use]
     pub fn new(rates: Option<SendRates>) -> Self {
@@ -72,14 +72,14 @@ mod tests {
 
     use super::*;
 
-    fn limits(per_user: u32) -> Limits {
+    fn rates(per_user: u32) -> Rates {
         let per_user = NonZeroU32::new(per_user).expect("not zero");
-        Limits::new(Some(SendRates { per_user, burst_per_user: per_user, per_conversation: per_user }))
+        Rates::new(Some(SendRates { per_user, burst_per_user: per_user, per_conversation: per_user }))
     }
 
     /// Sends bursts of so many events until it is closed; the seconds that took.
     async fn closed_after(burst: u32, pause: Duration) -> Option<u64> {
-        let (mut flood, began) = (limits(2).flood(), Instant::now());
+        let (mut flood, began) = (rates(2).flood(), Instant::now());
         for _ in 0..200 {
             if !(0..burst).all(|_| flood.admits()) {
                 return Some(began.elapsed().as_secs());
@@ -99,7 +99,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_second_of_silence_does_not_buy_nine_of_flood() {
-        let mut flood = limits(2).flood();
+        let mut flood = rates(2).flood();
         let mut floods = async || {
             for _ in 0..9 {
                 if !(0..1_000).all(|_| flood.admits()) {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn off_means_off() {
-        let mut flood = Limits::new(None).flood();
+        let mut flood = Rates::new(None).flood();
         assert!((0..100_000).all(|_| flood.admits()));
     }
 }
