@@ -4,8 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use clap::Parser;
 use messenger_db::StoreArgs;
-use messenger_identity::TokenRules;
-use messenger_rpc::ServeArgs;
+use messenger_rpc::{ServeArgs, TokenNames};
 use messenger_telemetry::{ProcessArgs, Settings};
 
 /// Conversations and their participants.
@@ -27,23 +26,12 @@ pub struct Config {
     /// Which callers are served.
     #[command(flatten)]
     pub serve: ServeArgs,
-    /// `iss` of access tokens.
-    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
-    pub token_issuer: String,
-    /// `aud` of access tokens.
-    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
-    pub token_audience: String,
+    /// What access tokens must say.
+    #[command(flatten)]
+    pub names: TokenNames,
     /// Those every binary has.
     #[command(flatten)]
     pub process: ProcessArgs,
-}
-
-impl Config {
-    /// What end users' tokens have to say.
-    #[must_use]
-    pub fn token_rules(&self) -> TokenRules {
-        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
-    }
 }
 
 impl Settings for Config {
@@ -60,8 +48,7 @@ impl fmt::Display for Config {
         writeln!(f, "auth-url = {}", self.auth_url)?;
         writeln!(f, "message-url = {}", self.message_url)?;
         write!(f, "{}", self.serve)?;
-        writeln!(f, "token-issuer = {}", self.token_issuer)?;
-        writeln!(f, "token-audience = {}", self.token_audience)?;
+        write!(f, "{}", self.names)?;
         write!(f, "{}", self.process)
     }
 }

@@ -11,8 +11,8 @@ use messenger_telemetry::Audit;
 use crate::{
     convert,
     model::{
-        Change, Conversation, ConversationView, FoundP2p, GroupRequest, GroupUpdate, NewGroup, Pair, Participant,
-        Subject,
+        Change, Conversation, ConversationView, Expected, FoundP2p, GroupRequest, GroupUpdate, NewGroup, Pair,
+        Participant,
     },
     outbox::Outbox,
     policy::{self, Action},
@@ -157,16 +157,16 @@ impl Conversations {
     /// # Errors
     /// NOT_FOUND, VALIDATION_FAILED (P2P), FORBIDDEN, VERSION_CONFLICT; GROUP_FULL when it has too many participants to
     /// be open.
-    pub async fn update(&self, caller: UserId, subject: Subject, update: GroupUpdate) -> Result<ConversationView> {
-        let record = Audit::of("conversation.updated").by(caller).conversation(subject.id);
-        let updated = self.write_update(caller, subject, update).await;
-        let conversation = record.outcome(self.settled(caller, subject.id, updated).await)?;
+    pub async fn update(&self, caller: UserId, expected: Expected, update: GroupUpdate) -> Result<ConversationView> {
+        let record = Audit::of("conversation.updated").by(caller).conversation(expected.id);
+        let updated = self.write_update(caller, expected, update).await;
+        let conversation = record.outcome(self.settled(caller, expected.id, updated).await)?;
         Ok(ConversationView { conversation, role: Role::Admin, peer: None })
     }
 
-    async fn write_update(&self, caller: UserId, subject: Subject, update: GroupUpdate) -> Result<Conversation> {
+    async fn write_update(&self, caller: UserId, expected: Expected, update: GroupUpdate) -> Result<Conversation> {
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::Update, subject, caller).await?;
+        let found = lock_for(&mut *tx, Action::Update, expected, caller).await?;
         let name = update.name.unwrap_or_else(|| found.name.clone());
         let is_restricted = update.is_restricted.unwrap_or(found.is_restricted);
         if name == found.name && is_restricted == found.is_restricted {
@@ -205,13 +205,13 @@ impl Conversations {
 pub(crate) async fn lock_for(
     tx: &mut dyn Transaction,
     action: Action,
-    subject: Subject,
+    expected: Expected,
     caller: UserId,
 ) -> Result<Conversation> {
-    let found = tx.lock(subject.id).await?.ok_or_else(policy::no_such_conversation)?;
-    let role = tx.participant(subject.id, caller).await?.map(|participant| participant.role);
+    let found = tx.lock(expected.id).await?.ok_or_else(policy::no_such_conversation)?;
+    let role = tx.participant(expected.id, caller).await?.map(|participant| participant.role);
     policy::check(action, found.conversation_type, role)?;
-    policy::check_version(subject.version, found.version)?;
+    policy::check_version(expected.version, found.version)?;
     Ok(found)
 }
 

@@ -5,15 +5,15 @@
 //! or in process by the standalone binary. [`Service::start`] runs what belongs beside them.
 
 mod config;
-pub mod conversations;
+mod conversations;
 mod convert;
 pub mod model;
-pub mod outbox;
+mod outbox;
 mod participants;
-pub mod policy;
+mod policy;
 mod rpc;
 pub mod store;
-pub mod users;
+mod users;
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ use messenger_rpc::{Check, Process, RpcChannel, Served, ServerAuth};
 use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
-pub use self::{config::Config, rpc::Rpc, store::open as open_store};
-use self::{conversations::Conversations, outbox::Outbox, store::Store, users::Users};
+pub use self::{config::Config, store::open as open_store};
+use self::{conversations::Conversations, outbox::Outbox, rpc::Rpc, store::Store, users::Users};
 
 /// Larger than any request of this service: 1,000 ids.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -86,7 +86,7 @@ pub async fn run(config: Config) -> Result<()> {
         message: MessageServiceClient::new(process.channel(messenger_rpc::Service::Message, &config.message_url)?),
     };
     let clock = Arc::new(SystemClock);
-    let auth = process.server_auth(&peers.auth, config.token_rules(), clock.clone());
+    let auth = process.server_auth(&peers.auth, config.names.rules(), clock.clone());
     let store = open_store(&config.store.location()?).await?;
     let service = build(store.clone(), peers, clock);
     service.start(&process.shutdown);

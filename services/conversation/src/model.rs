@@ -148,9 +148,9 @@ pub struct FoundP2p {
     pub is_delivered: bool,
 }
 
-/// The conversation a change is meant for.
+/// The conversation a change is meant for, as its caller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subject {
+pub struct Expected {
     /// Which.
     pub id: ConversationId,
     /// The version it must have; None: whatever it has.

@@ -7,7 +7,7 @@ use messenger_telemetry::Audit;
 
 use crate::{
     conversations::{Conversations, commit, count, insert_participants, lock_for, new_participant_at},
-    model::{Change, Conversation, Participant, Subject},
+    model::{Change, Conversation, Expected, Participant},
     policy::{self, Action},
 };
 
@@ -41,22 +41,22 @@ impl Conversations {
     pub async fn add_participants(
         &self,
         caller: UserId,
-        subject: Subject,
+        expected: Expected,
         users: Vec<UserId>,
     ) -> Result<Vec<Participant>> {
-        let added = self.write_addition(caller, subject, &users).await;
-        let added = self.settled(caller, subject.id, added).await;
-        Audit::of("participant.added").by(caller).conversation(subject.id).outcome_for(&users, added)
+        let added = self.write_addition(caller, expected, &users).await;
+        let added = self.settled(caller, expected.id, added).await;
+        Audit::of("participant.added").by(caller).conversation(expected.id).outcome_for(&users, added)
     }
 
-    async fn write_addition(&self, caller: UserId, subject: Subject, users: &[UserId]) -> Result<Vec<Participant>> {
-        let id = subject.id;
+    async fn write_addition(&self, caller: UserId, expected: Expected, users: &[UserId]) -> Result<Vec<Participant>> {
+        let id = expected.id;
         // Asked again under the lock; here so that auth is asked only for those who may add.
         let view = self.view(caller, id).await?;
         policy::check(Action::AddParticipants, view.conversation.conversation_type, Some(view.role))?;
         self.users.check_exist(caller, users).await?;
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::AddParticipants, subject, caller).await?;
+        let found = lock_for(&mut *tx, Action::AddParticipants, expected, caller).await?;
         let there = tx.participants(id, users).await?.into_iter();
         let mut participants: HashMap<UserId, Participant> = there.map(|there| (there.user_id, there)).collect();
         let now = self.clock.now();
@@ -81,7 +81,7 @@ impl Conversations {
     pub async fn update_participant(
         &self,
         caller: UserId,
-        subject: Subject,
+        expected: Expected,
         user: UserId,
         role: Role,
     ) -> Result<Participant> {
@@ -89,15 +89,15 @@ impl Conversations {
             Role::Admin => "participant.promoted",
             Role::Member => "participant.demoted",
         };
-        let updated = self.write_role(caller, subject, user, role).await;
-        let updated = self.settled(caller, subject.id, updated).await;
-        Audit::of(action).by(caller).conversation(subject.id).subject(user).outcome(updated)
+        let updated = self.write_role(caller, expected, user, role).await;
+        let updated = self.settled(caller, expected.id, updated).await;
+        Audit::of(action).by(caller).conversation(expected.id).subject(user).outcome(updated)
     }
 
-    async fn write_role(&self, caller: UserId, subject: Subject, user: UserId, role: Role) -> Result<Participant> {
-        let id = subject.id;
+    async fn write_role(&self, caller: UserId, expected: Expected, user: UserId, role: Role) -> Result<Participant> {
+        let id = expected.id;
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::ChangeRole, subject, caller).await?;
+        let found = lock_for(&mut *tx, Action::ChangeRole, expected, caller).await?;
         let mut participant = tx.participant(id, user).await?.ok_or_else(no_such_participant)?;
         if participant.role == role {
             tx.rollback().await?;
@@ -116,17 +116,17 @@ impl Conversations {
     ///
     /// # Errors
     /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN, VERSION_CONFLICT.
-    pub async fn remove_participant(&self, caller: UserId, subject: Subject, user: UserId) -> Result<()> {
-        let removed = self.write_removal(caller, subject, user).await;
-        let removed = self.settled(caller, subject.id, removed).await;
-        Audit::of("participant.removed").by(caller).conversation(subject.id).subject(user).outcome(removed)
+    pub async fn remove_participant(&self, caller: UserId, expected: Expected, user: UserId) -> Result<()> {
+        let removed = self.write_removal(caller, expected, user).await;
+        let removed = self.settled(caller, expected.id, removed).await;
+        Audit::of("participant.removed").by(caller).conversation(expected.id).subject(user).outcome(removed)
     }
 
-    async fn write_removal(&self, caller: UserId, subject: Subject, user: UserId) -> Result<()> {
-        let id = subject.id;
+    async fn write_removal(&self, caller: UserId, expected: Expected, user: UserId) -> Result<()> {
+        let id = expected.id;
         let mut tx = self.store.begin().await?;
         let action = if caller == user { Action::Leave } else { Action::RemoveOther };
-        let found = lock_for(&mut *tx, action, subject, caller).await?;
+        let found = lock_for(&mut *tx, action, expected, caller).await?;
         let participant = tx.participant(id, user).await?.ok_or_else(no_such_participant)?;
         let has_other_admin = tx.has_other_admin(id, user).await?;
         policy::check_departure(participant.role, has_other_admin, found.participant_count)?;

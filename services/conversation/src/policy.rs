@@ -1,13 +1,10 @@
 //! Who may change what, and how large things may grow. Pure functions; every rule of this context has its home here.
 
-pub use messenger_core::limits::CONVERSATIONS_PER_USER_MAX;
 use messenger_core::{ConversationType, Error, ErrorKind, Role, limits};
 
 /// What a caller wants to do with a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Read it and its participants.
-    Read,
     /// Change name or restriction.
     Update,
     /// Add users.
@@ -28,7 +25,6 @@ pub enum Action {
 pub fn check(action: Action, conversation_type: ConversationType, role: Option<Role>) -> Result<(), Error> {
     let role = role.ok_or_else(no_such_conversation)?;
     match (action, conversation_type, role) {
-        (Action::Read, _, _) => Ok(()),
         (_, ConversationType::P2p, _) => {
             Err(Error::new(ErrorKind::ValidationFailed, "a P2P conversation cannot be changed"))
         }
@@ -82,10 +78,11 @@ pub fn check_departure(role: Role, has_other_admin: bool, participant_count: i64
 /// # Errors
 /// VALIDATION_FAILED over 5,000: not GROUP_FULL, for it is the user that is full.
 pub fn check_conversations(conversation_count: i64) -> Result<(), Error> {
-    if conversation_count <= CONVERSATIONS_PER_USER_MAX {
+    let most = limits::CONVERSATIONS_PER_USER_MAX;
+    if conversation_count <= most {
         return Ok(());
     }
-    let message = format!("a user takes part in at most {CONVERSATIONS_PER_USER_MAX} conversations");
+    let message = format!("a user takes part in at most {most} conversations");
     Err(Error::new(ErrorKind::ValidationFailed, message))
 }
 
@@ -116,11 +113,10 @@ mod tests {
 
     #[test]
     fn role_by_type_by_action() {
-        use Action::{AddParticipants, ChangeRole, Leave, Read, RemoveOther, Update};
+        use Action::{AddParticipants, ChangeRole, Leave, RemoveOther, Update};
         // The columns: GROUP for ADMIN, MEMBER, outsider; then P2P for ADMIN (there are none), MEMBER, outsider.
         let (no, bad, not_found) = (Some(Forbidden), Some(ValidationFailed), Some(NotFound));
         let table = [
-            (Read, [None, None, not_found, None, None, not_found]),
             (Update, [None, no, not_found, bad, bad, not_found]),
             (AddParticipants, [None, no, not_found, bad, bad, not_found]),
             (ChangeRole, [None, no, not_found, bad, bad, not_found]),

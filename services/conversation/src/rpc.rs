@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     conversations::Conversations,
     convert::{conversation_id, cut, ids, participant, participants, some_users, token_id, user_id, view, views},
-    model::{GroupKey, GroupUpdate, NewGroup, Subject},
+    model::{Expected, GroupKey, GroupUpdate, NewGroup},
 };
 
 /// Serves [`Conversations`].
@@ -53,8 +53,8 @@ impl Rpc {
     }
 }
 
-fn subject(id: &str, version: Option<i64>) -> Result<Subject, Error> {
-    Ok(Subject { id: conversation_id(id)?, version })
+fn expected(id: &str, version: Option<i64>) -> Result<Expected, Error> {
+    Ok(Expected { id: conversation_id(id)?, version })
 }
 
 #[tonic::async_trait]
@@ -127,10 +127,10 @@ impl ConversationService for Rpc {
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let subject = subject(&asked.conversation_id, asked.expected_version)?;
+            let expected = expected(&asked.conversation_id, asked.expected_version)?;
             let name = asked.name.map(|name| short_text("name", &name, GROUP_NAME_CHARS_MAX)).transpose()?;
             let update = GroupUpdate { name, is_restricted: asked.is_restricted };
-            let updated = conversations.update(caller, subject, update).await?;
+            let updated = conversations.update(caller, expected, update).await?;
             Ok(UpdateConversationResponse { conversation: Some(view(updated)) })
         })
         .await
@@ -141,9 +141,9 @@ impl ConversationService for Rpc {
         request: Request<AddParticipantsRequest>,
     ) -> Result<Response<AddParticipantsResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let subject = subject(&asked.conversation_id, asked.expected_version)?;
+            let expected = expected(&asked.conversation_id, asked.expected_version)?;
             let users = some_users("userIds", &asked.user_ids)?;
-            let added = conversations.add_participants(caller, subject, users).await?;
+            let added = conversations.add_participants(caller, expected, users).await?;
             Ok(AddParticipantsResponse { participants: participants(added) })
         })
         .await
@@ -154,9 +154,9 @@ impl ConversationService for Rpc {
         request: Request<UpdateParticipantRequest>,
     ) -> Result<Response<UpdateParticipantResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let subject = subject(&asked.conversation_id, asked.expected_version)?;
+            let expected = expected(&asked.conversation_id, asked.expected_version)?;
             let (user, role) = (user_id(&asked.user_id)?, from_proto_role(asked.role)?);
-            let updated = conversations.update_participant(caller, subject, user, role).await?;
+            let updated = conversations.update_participant(caller, expected, user, role).await?;
             Ok(UpdateParticipantResponse { participant: Some(participant(updated)) })
         })
         .await
@@ -167,8 +167,8 @@ impl ConversationService for Rpc {
         request: Request<RemoveParticipantRequest>,
     ) -> Result<Response<RemoveParticipantResponse>, Status> {
         self.answer(request, |conversations, caller, asked| async move {
-            let subject = subject(&asked.conversation_id, asked.expected_version)?;
-            conversations.remove_participant(caller, subject, user_id(&asked.user_id)?).await?;
+            let expected = expected(&asked.conversation_id, asked.expected_version)?;
+            conversations.remove_participant(caller, expected, user_id(&asked.user_id)?).await?;
             Ok(RemoveParticipantResponse {})
         })
         .await

@@ -11,8 +11,7 @@ use faults::{
     a_refusal_waits_for_the_journal_too, an_answer_that_is_lost,
 };
 use futures_util::future::join_all;
-use messenger_conversation::policy::CONVERSATIONS_PER_USER_MAX;
-use messenger_core::{ErrorKind, UserId};
+use messenger_core::{ErrorKind, UserId, limits::CONVERSATIONS_PER_USER_MAX};
 use messenger_db::Location;
 use messenger_proto::{
     conversation::v1 as proto,

@@ -5,8 +5,7 @@ use std::{fmt, net::SocketAddr};
 use clap::{Parser, Subcommand};
 use messenger_core::Result;
 use messenger_db::{Location, StoreArgs};
-use messenger_identity::TokenRules;
-use messenger_rpc::{SendArgs, ServeArgs};
+use messenger_rpc::{SendArgs, ServeArgs, TokenNames};
 use messenger_telemetry::{ProcessArgs, Settings};
 
 use crate::JournalCommand;
@@ -40,12 +39,9 @@ pub struct Config {
     /// How often end users may send by gRPC.
     #[command(flatten)]
     pub sends: SendArgs,
-    /// `iss` of access tokens.
-    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
-    pub token_issuer: String,
-    /// `aud` of access tokens.
-    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
-    pub token_audience: String,
+    /// What access tokens must say.
+    #[command(flatten)]
+    pub names: TokenNames,
     /// Those every binary has.
     #[command(flatten)]
     pub process: ProcessArgs,
@@ -82,12 +78,6 @@ impl Config {
             (_, Location::Sqlite(_)) => BusLocation::Local,
         })
     }
-
-    /// What access tokens must say.
-    #[must_use]
-    pub fn token_rules(&self) -> TokenRules {
-        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
-    }
 }
 
 impl Settings for Config {
@@ -107,8 +97,7 @@ impl fmt::Display for Config {
         let has_redis = self.redis_url.as_deref().is_some_and(|url| !url.is_empty());
         writeln!(f, "redis-url = {}", hidden(has_redis))?;
         write!(f, "{}{}", self.serve, self.sends)?;
-        writeln!(f, "token-issuer = {}", self.token_issuer)?;
-        writeln!(f, "token-audience = {}", self.token_audience)?;
+        write!(f, "{}", self.names)?;
         write!(f, "{}", self.process)
     }
 }

@@ -206,25 +206,16 @@ fn refuse(error: &Error, drafts: Vec<Waiting>, changes: Vec<oneshot::Sender<Resu
     for waiting in drafts {
         match waiting {
             Waiting::Draft(answer) => {
-                let _ = answer.send(Err(same(error)));
+                let _ = answer.send(Err(error.without_cause()));
             }
             Waiting::Drafts(tags, answers) => {
-                let _ = answers.try_send(tags.into_iter().map(|tag| (tag, Err(same(error)))).collect());
+                let _ = answers.try_send(tags.into_iter().map(|tag| (tag, Err(error.without_cause()))).collect());
             }
         }
     }
     for answer in changes {
-        let _ = answer.send(Err(same(error)));
+        let _ = answer.send(Err(error.without_cause()));
     }
-}
-
-/// The same error for another caller; its cause was logged before.
-pub(crate) fn same(error: &Error) -> Error {
-    let mut copy = Error::new(error.kind(), error.message().to_owned()).with_fields(error.fields().to_vec());
-    if let Some(after) = error.retry_after() {
-        copy = copy.with_retry_after(after);
-    }
-    copy
 }
 
 impl Gathered {

@@ -25,38 +25,28 @@ use std::sync::Arc;
 
 use messenger_bus::{EventBus, LocalBus, PostgresBus, RedisBus};
 use messenger_core::{Clock, Result, SystemClock};
-use messenger_db::{Location, postgres_options};
+use messenger_db::postgres_options;
 use messenger_proto::{
     auth::v1::auth_service_client::AuthServiceClient,
     conversation::v1::conversation_service_client::ConversationServiceClient,
     message::v1::message_service_server::SERVICE_NAME,
 };
 use messenger_rpc::{Check, Process, RpcChannel, Served, Service};
-use messenger_telemetry::Shutdown;
 
 use self::store::{CONTEXT, Store};
 pub use self::{
     batch::EntryBatch,
     command::JournalCommand,
     config::{BusLocation, Command, Config},
-    messages::Messages,
+    messages::{Messages, build},
+    store::open as open_store,
 };
-
-const POSTGRES_CONNECTIONS_MAX: u32 = 10;
 
 /// Services this one asks.
 #[derive(Debug, Clone)]
 pub struct Peers {
     /// Makes P2P conversations.
     pub conversation: ConversationServiceClient<RpcChannel>,
-}
-
-/// Opens and migrates the store of this context.
-///
-/// # Errors
-/// With a line for the operator when the place cannot be used or its schema is newer than this program.
-pub async fn open_store(location: &Location) -> Result<Arc<dyn Store>> {
-    store::open(location, POSTGRES_CONNECTIONS_MAX).await
 }
 
 /// The bus between the message processes of the journal in `store`. It connects when it is used.
@@ -70,20 +60,6 @@ pub async fn open_bus(location: &BusLocation, store: &dyn Store) -> Result<Arc<d
         BusLocation::Postgres(url) => Arc::new(PostgresBus::new(postgres_options(url, CONTEXT)?, journal, key)),
         BusLocation::Redis(url) => Arc::new(RedisBus::new(url, journal, key)?),
     })
-}
-
-/// Puts the service together and starts its tasks, which end with `shutdown`.
-///
-/// # Errors
-/// UNAVAILABLE or INTERNAL when the store cannot be used.
-pub async fn build(
-    store: Arc<dyn Store>,
-    bus: Arc<dyn EventBus<EntryBatch>>,
-    peers: Peers,
-    clock: Arc<dyn Clock>,
-    shutdown: &Shutdown,
-) -> Result<Messages> {
-    Messages::start(store, bus, peers, clock, shutdown).await
 }
 
 /// The process: serves over TCP until SIGTERM or SIGINT, unless it was given another command.
@@ -104,7 +80,7 @@ pub async fn run(config: Config) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let messages = build(store.clone(), bus, peers, Arc::clone(&clock), &process.shutdown).await?;
     let messages = messages.limited(config.sends.rates());
-    let routes = messages.routes(process.server_auth(&auth, config.token_rules(), clock));
+    let routes = messages.routes(process.server_auth(&auth, config.names.rules(), clock));
     process.serve(Served { services: &[SERVICE_NAME], routes, check: check(store) }).await
 }
 

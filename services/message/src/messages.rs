@@ -42,39 +42,39 @@ pub struct Messages {
     clock: Arc<dyn Clock>,
 }
 
-impl Messages {
-    /// Starts the writer, the sequencer and the bus; they end with `shutdown`.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub(crate) async fn start(
-        store: Arc<dyn Store>,
-        bus: Arc<dyn EventBus<EntryBatch>>,
-        peers: Peers,
-        clock: Arc<dyn Clock>,
-        shutdown: &Shutdown,
-    ) -> Result<Self> {
-        let (journal, writer) = Journal::new(Arc::clone(&store), Arc::clone(&bus), Arc::clone(&clock));
-        let head = store.journal().await?;
-        let (feed, sequencer) = Sequencer::new(Arc::clone(&store), &*bus, head, shutdown.tracker.clone());
-        let targets = Arc::new(Targets::new(Arc::clone(&store), peers.conversation));
-        let pipes = Pipes { journal: journal.clone(), targets: Arc::clone(&targets), shutdown: shutdown.clone() };
-        let replays = Replays::new(Arc::clone(&store), feed.clone());
-        let (running_bus, token) = (Arc::clone(&bus), shutdown.token.clone());
-        shutdown.spawn_vital("the bus", async move {
-            running_bus.run(token).await;
-            Ok(())
-        });
-        shutdown.spawn_vital("the feed", sequencer.run(shutdown.token.clone()));
-        let token = shutdown.token.clone();
-        shutdown.spawn_vital("the writer", async move {
-            writer.run(token).await;
-            Ok(())
-        });
-        let (sends, shutdown) = (Arc::new(SendLimits::new(None)), shutdown.clone());
-        Ok(Self { store, journal, pipes, feed, replays, shutdown, targets, sends, bus, clock })
-    }
+/// Puts the service together and starts its tasks (the writer, the feed, the bus), which end with `shutdown`.
+///
+/// # Errors
+/// UNAVAILABLE or INTERNAL when the store cannot be used.
+pub async fn build(
+    store: Arc<dyn Store>,
+    bus: Arc<dyn EventBus<EntryBatch>>,
+    peers: Peers,
+    clock: Arc<dyn Clock>,
+    shutdown: &Shutdown,
+) -> Result<Messages> {
+    let (journal, writer) = Journal::new(Arc::clone(&store), Arc::clone(&bus), Arc::clone(&clock));
+    let head = store.journal().await?;
+    let (feed, sequencer) = Sequencer::new(Arc::clone(&store), &*bus, head, shutdown.tracker.clone());
+    let targets = Arc::new(Targets::new(Arc::clone(&store), peers.conversation));
+    let pipes = Pipes { journal: journal.clone(), targets: Arc::clone(&targets), shutdown: shutdown.clone() };
+    let replays = Replays::new(Arc::clone(&store), feed.clone());
+    let (running_bus, token) = (Arc::clone(&bus), shutdown.token.clone());
+    shutdown.spawn_vital("the bus", async move {
+        running_bus.run(token).await;
+        Ok(())
+    });
+    shutdown.spawn_vital("the feed", sequencer.run(shutdown.token.clone()));
+    let token = shutdown.token.clone();
+    shutdown.spawn_vital("the writer", async move {
+        writer.run(token).await;
+        Ok(())
+    });
+    let (sends, shutdown) = (Arc::new(SendLimits::new(None)), shutdown.clone());
+    Ok(Messages { store, journal, pipes, feed, replays, shutdown, targets, sends, bus, clock })
+}
 
+impl Messages {
     /// With these rates for end users who send by gRPC themselves. Services are not counted: the edge has done it.
     #[must_use]
     pub fn limited(self, rates: Option<SendRates>) -> Self {

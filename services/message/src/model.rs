@@ -31,7 +31,7 @@ pub struct Message {
     pub metadata: Option<Metadata>,
 }
 
-/// One fact at its place in the journal.
+/// One fact at its position in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Rises in commit order; not gapless.

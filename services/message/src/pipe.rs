@@ -12,7 +12,7 @@ use messenger_telemetry::Shutdown;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
-    journal::{DRAFTS_PER_BATCH_MAX, Journal, TaggedDrafts, TaggedOutcomes, same},
+    journal::{DRAFTS_PER_BATCH_MAX, Journal, TaggedDrafts, TaggedOutcomes},
     model::ResolvedDraft,
     target::{Draft, Pair, Target, Targets},
 };
@@ -191,7 +191,7 @@ impl Pipe {
                 match &found {
                     Ok(conversation) => waiting.conversation = Some(*conversation),
                     Err(error) => {
-                        refused.push((waiting.tag, Err(same(error))));
+                        refused.push((waiting.tag, Err(error.without_cause())));
                         continue;
                     }
                 }
@@ -242,7 +242,7 @@ async fn find(targets: Arc<Targets>, pairs: Vec<Pair>, found: mpsc::Sender<(Pair
         Ok(known) => known.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => {
             tracing::warn!(?error, "conversations of pairs cannot be found");
-            pairs.iter().map(|_| Err(same(&error))).collect()
+            pairs.iter().map(|_| Err(error.without_cause())).collect()
         }
     };
     let (targets, found) = (&targets, &found);

@@ -1,6 +1,6 @@
 //! The gRPC server: decodes, asks the domain once, encodes.
 
-use messenger_core::{ConversationId, Error, MessageId, Result, UserId, page::PageSize};
+use messenger_core::{ConversationId, Error, MessageId, Result, UserId, limits, page::PageSize};
 use messenger_proto::message::v1::{
     AppendChangesRequest, AppendChangesResponse, BatchGetConversationStatesRequest, BatchGetConversationStatesResponse,
     FollowRequest, FollowResponse, GetMessageRequest, GetMessageResponse, ListConversationsRequest,
@@ -28,10 +28,10 @@ const CHANGES_MAX: usize = 100;
 /// Conversations or users named in one call.
 const IDS_MAX: usize = 100;
 /// Conversations left out of a replay: all a user can have.
-const EXCLUDED_MAX: usize = 5_000;
+const EXCLUDED_MAX: usize = limits::CONVERSATIONS_PER_USER_MAX as usize;
 
 /// The server of `messenger.message.v1`.
-pub struct Rpc {
+pub(crate) struct Rpc {
     messages: Messages,
 }
 

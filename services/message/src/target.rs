@@ -1,12 +1,11 @@
 //! Where a draft goes: the P2P conversation of two users is looked up, and made by conversation if there is none.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use messenger_core::{ClientMessageId, Content, ConversationId, Error, MessageId, Metadata, Result, UserId};
+use messenger_core::{Cache, ClientMessageId, Content, ConversationId, Error, MessageId, Metadata, Result, UserId};
 use messenger_proto::conversation::v1::{
     GetOrCreateP2pRequest, conversation_service_client::ConversationServiceClient,
 };
@@ -15,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::{model::ResolvedDraft, store::Store};
 
-/// Pairs of users whose conversation is remembered, twice.
+/// Pairs of users whose conversation is remembered while they write, and at most twice as many.
 const PAIRS_REMEMBERED_MAX: usize = 50_000;
 /// Conversations being made at once.
 const CREATIONS_MAX: usize = 64;
@@ -97,7 +96,7 @@ impl Pair {
 pub struct Targets {
     store: Arc<dyn Store>,
     conversation: ConversationServiceClient<RpcChannel>,
-    remembered: Mutex<Remembered>,
+    remembered: Mutex<Cache<(UserId, UserId), ConversationId>>,
     creations: Semaphore,
 }
 
@@ -105,7 +104,7 @@ impl Targets {
     /// With nothing remembered.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, conversation: ConversationServiceClient<RpcChannel>) -> Self {
-        let remembered = Mutex::default();
+        let remembered = Mutex::new(Cache::new(PAIRS_REMEMBERED_MAX));
         Self { store, conversation, remembered, creations: Semaphore::new(CREATIONS_MAX) }
     }
 
@@ -117,7 +116,7 @@ impl Targets {
         if pair.sender == pair.receiver {
             return Err(Error::invalid("receiverId", "must be another user"));
         }
-        Ok(self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(pair.key()))
+        Ok(self.remembered.lock().unwrap_or_else(PoisonError::into_inner).get(&pair.key()))
     }
 
     /// The conversations the projection has.
@@ -174,50 +173,5 @@ impl Targets {
             Some(conversation) => Ok(conversation),
             None => self.create(pair).await,
         }
-    }
-}
-
-/// Two generations: when the young one is full it becomes the old one, and what is used moves back.
-#[derive(Default)]
-struct Remembered {
-    young: HashMap<(UserId, UserId), ConversationId>,
-    old: HashMap<(UserId, UserId), ConversationId>,
-}
-
-impl Remembered {
-    fn get(&mut self, key: (UserId, UserId)) -> Option<ConversationId> {
-        if let Some(conversation) = self.young.get(&key) {
-            return Some(*conversation);
-        }
-        let conversation = self.old.remove(&key)?;
-        self.insert(key, conversation);
-        Some(conversation)
-    }
-
-    fn insert(&mut self, key: (UserId, UserId), conversation: ConversationId) {
-        if self.young.len() >= PAIRS_REMEMBERED_MAX {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, conversation);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    #[test]
-    fn what_is_used_stays_and_the_number_is_bounded() {
-        let pair = |n| (UserId::from_uuid(Uuid::from_u128(n)), UserId::from_uuid(Uuid::from_u128(n + 1)));
-        let conversation = |n| ConversationId::from_uuid(Uuid::from_u128(n));
-        let mut remembered = Remembered::default();
-        for n in 0..3 * PAIRS_REMEMBERED_MAX as u128 {
-            remembered.insert(pair(n), conversation(n));
-            assert_eq!(remembered.get(pair(0)), Some(conversation(0)));
-        }
-        assert!(remembered.young.len() + remembered.old.len() <= 2 * PAIRS_REMEMBERED_MAX);
-        assert_eq!(remembered.get(pair(1)), None);
     }
 }

@@ -8,13 +8,13 @@ mod location;
 mod migration;
 mod postgres;
 mod run;
-mod sessions;
 mod sqlite;
+mod statement_pool;
 
 pub use error::{error, violates};
 pub use location::{Location, StoreArgs};
 pub use migration::Migration;
 pub use postgres::{migrate_postgres, open_postgres, postgres_options};
 pub use run::run;
-pub use sessions::Sessions;
 pub use sqlite::{SqlitePools, open_sqlite};
+pub use statement_pool::StatementPool;

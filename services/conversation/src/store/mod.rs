@@ -12,26 +12,32 @@ use async_trait::async_trait;
 use messenger_core::{
     ConversationId, ConversationType, Error, ParticipantId, Result, Role, Timestamp, UserId, page::PageSize,
 };
-use messenger_db::Location;
+use messenger_db::{Location, open_postgres, open_sqlite};
 use uuid::Uuid;
 
-pub use postgres::PostgresStore;
-pub use sqlite::SqliteStore;
-
+use self::{postgres::PostgresStore, sqlite::SqliteStore};
 use crate::model::{
     Conversation, ConversationView, FoundP2p, GroupRequest, Pair, Participant, PendingChange, RequestDigest,
 };
 
-const POSTGRES_CONNECTIONS_MAX: u32 = 10;
+/// Of this context: its schema in PostgreSQL, its file in SQLite.
+const CONTEXT: &str = "conversation";
+const CONNECTIONS_MAX: u32 = 10;
 
 /// Opens and migrates the store of this context.
 ///
 /// # Errors
-/// With a line for the operator when the place cannot be used or its schema is newer than this program.
+/// With a line for the operator when the store cannot be used or its schema is newer than this program.
 pub async fn open(location: &Location) -> Result<Arc<dyn Store>> {
     Ok(match location {
-        Location::Postgres(url) => Arc::new(PostgresStore::open(url, POSTGRES_CONNECTIONS_MAX).await?),
-        Location::Sqlite(data_dir) => Arc::new(SqliteStore::open(data_dir).await?),
+        Location::Postgres(url) => {
+            let pool = open_postgres(url, CONTEXT, migrations::POSTGRES, CONNECTIONS_MAX).await?;
+            Arc::new(PostgresStore { pool })
+        }
+        Location::Sqlite(folder) => {
+            let file = Location::sqlite_file(folder, CONTEXT);
+            Arc::new(SqliteStore { pools: open_sqlite(&file, migrations::SQLITE).await? })
+        }
     })
 }
 

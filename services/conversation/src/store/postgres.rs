@@ -8,8 +8,8 @@ use tracing::instrument;
 use uuid::Uuid;
 
 use super::{
-    ConversationRow, FoundP2pRow, ParticipantRow, PendingRow, Store, Transaction, ViewRow, digest, migrations, read,
-    uuid_or_nil, uuids,
+    ConversationRow, FoundP2pRow, ParticipantRow, PendingRow, Store, Transaction, ViewRow, digest, read, uuid_or_nil,
+    uuids,
 };
 use crate::model::{
     Conversation, ConversationView, FoundP2p, GroupRequest, Pair, Participant, PendingChange, RequestDigest,
@@ -17,19 +17,8 @@ use crate::model::{
 
 /// A database with the schema `conversation`.
 #[derive(Debug, Clone)]
-pub struct PostgresStore {
-    pool: PgPool,
-}
-
-impl PostgresStore {
-    /// Migrates the schema and opens a pool on it.
-    ///
-    /// # Errors
-    /// Those of [`messenger_db::open_postgres`].
-    pub async fn open(url: &str, connections_max: u32) -> Result<Self> {
-        let pool = messenger_db::open_postgres(url, "conversation", migrations::POSTGRES, connections_max).await?;
-        Ok(Self { pool })
-    }
+pub(super) struct PostgresStore {
+    pub(super) pool: PgPool,
 }
 
 #[async_trait]

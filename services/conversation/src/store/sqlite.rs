@@ -1,17 +1,14 @@
 //! The store on SQLite, file `conversation.db`. The writer is one connection, so a transaction has the whole file.
 
-use std::path::Path;
-
 use async_trait::async_trait;
 use messenger_core::{ConversationId, Id, Result, UserId, page::PageSize};
-use messenger_db::{Location, SqlitePools, error};
+use messenger_db::{SqlitePools, error};
 use sqlx::{Sqlite, query, query_as, query_scalar};
 use tracing::instrument;
 use uuid::Uuid;
 
 use super::{
-    ConversationRow, FoundP2pRow, ParticipantRow, PendingRow, Store, Transaction, ViewRow, digest, migrations, read,
-    uuid_or_nil,
+    ConversationRow, FoundP2pRow, ParticipantRow, PendingRow, Store, Transaction, ViewRow, digest, read, uuid_or_nil,
 };
 use crate::model::{
     Conversation, ConversationView, FoundP2p, GroupRequest, Pair, Participant, PendingChange, RequestDigest,
@@ -19,20 +16,8 @@ use crate::model::{
 
 /// A file of this context.
 #[derive(Debug, Clone)]
-pub struct SqliteStore {
-    pools: SqlitePools,
-}
-
-impl SqliteStore {
-    /// Opens the file in the folder `data_dir` (both made if missing) and migrates it.
-    ///
-    /// # Errors
-    /// Those of [`messenger_db::open_sqlite`].
-    pub async fn open(data_dir: &Path) -> Result<Self> {
-        let file = Location::sqlite_file(data_dir, "conversation");
-        let pools = messenger_db::open_sqlite(&file, migrations::SQLITE).await?;
-        Ok(Self { pools })
-    }
+pub(super) struct SqliteStore {
+    pub(super) pools: SqlitePools,
 }
 
 #[async_trait]

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use messenger_conversation::store::Store;
 use messenger_db::Location;
-use sqlx::{Connection as _, PgConnection, raw_sql};
-use uuid::Uuid;
 
 /// Makes one test for each engine out of `async fn name(location: Location)`.
 macro_rules! on_both_stores {
@@ -36,24 +34,9 @@ pub async fn on_sqlite<Test: Future<Output = ()>>(test: impl FnOnce(Location) ->
     test(Location::Sqlite(folder.path().to_owned())).await;
 }
 
-/// The database is dropped also when the test fails.
 pub async fn on_postgres<Test>(test: impl FnOnce(Location) -> Test)
 where
     Test: Future<Output = ()> + Send + 'static,
 {
-    let server = std::env::var("MESSENGER_TEST_POSTGRES_URL")
-        .expect("MESSENGER_TEST_POSTGRES_URL names a PostgreSQL server and a superuser (scripts/test starts one)");
-    let database = format!("test_{}", Uuid::new_v4().simple());
-    execute(&server, format!("CREATE DATABASE {database}")).await;
-    let (base, _) = server.rsplit_once('/').expect("the URL ends in a database");
-    let result = tokio::spawn(test(Location::Postgres(format!("{base}/{database}")))).await;
-    execute(&server, format!("DROP DATABASE {database} WITH (FORCE)")).await;
-    if let Err(failed) = result {
-        std::panic::resume_unwind(failed.into_panic());
-    }
-}
-
-async fn execute(server: &str, statement: String) {
-    let mut session = PgConnection::connect(server).await.expect("MESSENGER_TEST_POSTGRES_URL can be reached");
-    raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut session).await.expect("a superuser");
+    messenger_testkit::database::with(|url| test(Location::Postgres(url))).await;
 }

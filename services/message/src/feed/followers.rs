@@ -13,7 +13,6 @@ use super::queue::{Chosen, FeedEvent, Queue};
 use crate::{
     batch::{EntryBatch, SharedEntry},
     convert,
-    journal::same,
     model::{Effect, Entry, Fact, Followed},
 };
 
@@ -86,7 +85,7 @@ impl Followers {
     /// The snapshot could not be read.
     pub(crate) fn fail(&mut self, ticket: Ticket, error: &Error) {
         if let Some(addition) = self.additions.remove(&ticket) {
-            self.end(addition.follower, same(error));
+            self.end(addition.follower, error.without_cause());
         }
     }
 
@@ -111,7 +110,7 @@ impl Followers {
     /// Ends all.
     pub(crate) fn end_all(&mut self, error: &Error) {
         for id in self.followers.keys().copied().collect::<Vec<_>>() {
-            self.end(id, same(error));
+            self.end(id, error.without_cause());
         }
     }
 

@@ -38,7 +38,7 @@ pub enum FeedEvent {
     Entries(Chosen),
     /// An encoded signal that concerns it.
     Signal(Bytes),
-    /// Every second: the feed is here.
+    /// At least every second: the feed is here.
     Heartbeat(Position),
 }
 

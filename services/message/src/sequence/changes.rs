@@ -67,7 +67,7 @@ pub struct ChangeFacts {
 /// A change to store.
 #[derive(Debug, Clone)]
 pub struct Changed {
-    /// Its place.
+    /// Of its entry.
     pub position: Position,
     /// Of which conversation.
     pub conversation_id: ConversationId,

@@ -55,7 +55,7 @@ pub struct NumberedDrafts {
 /// A message to store.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// Its place.
+    /// Of its entry.
     pub position: Position,
     /// The message.
     pub message: Message,

@@ -13,7 +13,7 @@ use messenger_bus::BusKey;
 use messenger_core::{ConversationId, MessageId, Position, Result, Timestamp, UserId, page::PageSize};
 use messenger_db::Location;
 
-pub use self::{postgres::PostgresStore, sqlite::SqliteStore};
+use self::{postgres::PostgresStore, sqlite::SqliteStore};
 use crate::model::{
     Appended, Batch, ConversationState, Followed, HistoryFrom, HistoryPage, JournalHead, JournalPage, Message, Missed,
     ReadPosition, ReadState, ReadUpTo, ReplayPage,
@@ -22,13 +22,13 @@ use crate::model::{
 /// The context's name: of its schema, and of its file.
 pub(crate) const CONTEXT: &str = "message";
 
-/// Opens the store where the process keeps its data; `connections_max` bounds the pool on PostgreSQL.
+/// Opens and migrates the store of this context.
 ///
 /// # Errors
-/// As [`messenger_db::open_postgres`] and [`messenger_db::open_sqlite`].
-pub async fn open(location: &Location, connections_max: u32) -> Result<Arc<dyn Store>> {
+/// With a line for the operator when the store cannot be used or its schema is newer than this program.
+pub async fn open(location: &Location) -> Result<Arc<dyn Store>> {
     Ok(match location {
-        Location::Postgres(url) => Arc::new(PostgresStore::open(url, connections_max).await?),
+        Location::Postgres(url) => Arc::new(PostgresStore::open(url).await?),
         Location::Sqlite(folder) => Arc::new(SqliteStore::open(&Location::sqlite_file(folder, CONTEXT)).await?),
     })
 }

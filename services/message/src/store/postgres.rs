@@ -9,7 +9,7 @@ mod state;
 use async_trait::async_trait;
 use messenger_bus::BusKey;
 use messenger_core::{ConversationId, Id, MessageId, Position, Result, Timestamp, UserId, page::PageSize};
-use messenger_db::{Migration, Sessions, migrate_postgres};
+use messenger_db::{Migration, StatementPool, migrate_postgres};
 use tracing::instrument;
 use uuid::Uuid;
 
@@ -45,31 +45,29 @@ const KEYED_PLANS: [(&str, &str); 7] = [
     ("jit", "off"),
 ];
 
+/// Sessions that read for users.
+const SESSIONS_MAX: u32 = 10;
 /// Four reads of memberships, a page and the head at once.
-const FEED_SESSIONS: u32 = 6;
+const FEED_SESSIONS_MAX: u32 = 6;
 
-/// The store on PostgreSQL: sessions to read, six for the feed, one to append.
+/// The store on PostgreSQL.
 #[derive(Debug)]
-pub struct PostgresStore {
-    sessions: Sessions,
+pub(super) struct PostgresStore {
+    pool: StatementPool,
     /// Of the feed: however many read, it hears of what was stored.
-    feed: Sessions,
+    feed: StatementPool,
     writer: Writer,
 }
 
 impl PostgresStore {
-    /// Migrates the schema `message`. Reads with at most `sessions_max` sessions, beside six of the feed and the writer's.
+    /// Migrates the schema `message`.
     ///
     /// # Errors
     /// As [`migrate_postgres`].
-    pub async fn open(url: &str, sessions_max: u32) -> Result<Self> {
+    pub(super) async fn open(url: &str) -> Result<Self> {
         let options = migrate_postgres(url, CONTEXT, MIGRATIONS).await?.options(KEYED_PLANS);
-        let sessions = |sessions_max| Sessions::new(options.clone(), sessions_max);
-        Ok(Self {
-            sessions: sessions(sessions_max),
-            feed: sessions(FEED_SESSIONS),
-            writer: Writer::new(options.clone()),
-        })
+        let pool = |sessions_max| StatementPool::new(options.clone(), sessions_max);
+        Ok(Self { pool: pool(SESSIONS_MAX), feed: pool(FEED_SESSIONS_MAX), writer: Writer::new(options.clone()) })
     }
 }
 
@@ -82,12 +80,12 @@ impl Store for PostgresStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn bus_key(&self) -> Result<BusKey> {
-        feed::bus_key(&self.sessions).await
+        feed::bus_key(&self.pool).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn renew_identity(&self) -> Result<()> {
-        feed::renew_identity(&self.sessions).await
+        feed::renew_identity(&self.pool).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -107,12 +105,12 @@ impl Store for PostgresStore {
 
     #[instrument(level = "debug", skip_all)]
     async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>> {
-        state::find_p2p(&self.sessions, pairs).await
+        state::find_p2p(&self.pool, pairs).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn missed(&self, user: UserId, after: Position) -> Result<Missed> {
-        feed::missed(&self.sessions, user, after).await
+        feed::missed(&self.pool, user, after).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -123,12 +121,12 @@ impl Store for PostgresStore {
         excluded: &[ConversationId],
         limit: u32,
     ) -> Result<ReplayPage> {
-        feed::replay(&self.sessions, user, after, excluded, limit).await
+        feed::replay(&self.pool, user, after, excluded, limit).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn message(&self, user: UserId, conversation: ConversationId, message: MessageId) -> Result<Option<Message>> {
-        history::message(&self.sessions, user, conversation, message).await
+        history::message(&self.pool, user, conversation, message).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -139,7 +137,7 @@ impl Store for PostgresStore {
         from: HistoryFrom,
         rows: PageSize,
     ) -> Result<HistoryPage> {
-        history::history(&self.sessions, user, conversation, from, rows).await
+        history::history(&self.pool, user, conversation, from, rows).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -149,12 +147,12 @@ impl Store for PostgresStore {
         after: Option<(Timestamp, ConversationId)>,
         rows: PageSize,
     ) -> Result<Vec<ConversationState>> {
-        state::conversations(&self.sessions, user, after, rows).await
+        state::conversations(&self.pool, user, after, rows).await
     }
 
     #[instrument(level = "debug", skip_all)]
     async fn states(&self, user: UserId, conversations: &[ConversationId]) -> Result<Vec<ConversationState>> {
-        state::states(&self.sessions, user, conversations).await
+        state::states(&self.pool, user, conversations).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -164,7 +162,7 @@ impl Store for PostgresStore {
         conversation: ConversationId,
         users: &[UserId],
     ) -> Result<Vec<ReadPosition>> {
-        state::read_positions(&self.sessions, user, conversation, users).await
+        state::read_positions(&self.pool, user, conversation, users).await
     }
 
     #[instrument(level = "debug", skip_all)]
@@ -175,7 +173,7 @@ impl Store for PostgresStore {
         up_to: ReadUpTo,
         now: Timestamp,
     ) -> Result<ReadState> {
-        state::mark_read(&self.sessions, user, conversation, up_to, now).await
+        state::mark_read(&self.pool, user, conversation, up_to, now).await
     }
 }
 

@@ -187,16 +187,16 @@ pub(super) struct MissedRow {
 /// Sums the stretches: a conversation has several when the user was removed and added again.
 pub(super) fn missed_in(rows: Vec<MissedRow>) -> Missed {
     let mut missed = Missed { entries: 0, conversations: Vec::new() };
-    let mut places = HashMap::new();
+    let mut indexes = HashMap::new();
     for row in rows {
         missed.entries += row.entries;
         let Some(first_seq) = row.first_seq.filter(|_| row.messages > 0) else { continue };
-        let place = *places.entry(row.conversation_id).or_insert_with(|| {
+        let index = *indexes.entry(row.conversation_id).or_insert_with(|| {
             let conversation_id = ConversationId::from_uuid(row.conversation_id);
             missed.conversations.push(MissedMessages { conversation_id, messages: 0, first_seq });
             missed.conversations.len() - 1
         });
-        let conversation = &mut missed.conversations[place];
+        let conversation = &mut missed.conversations[index];
         conversation.messages += row.messages;
         conversation.first_seq = conversation.first_seq.min(first_seq);
     }

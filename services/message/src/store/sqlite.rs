@@ -3,7 +3,7 @@
 mod append;
 mod feed;
 mod history;
-mod listed;
+mod multi_row;
 mod state;
 
 use std::path::Path;
@@ -35,7 +35,7 @@ const MIGRATIONS: &[Migration] = &[
 
 /// The store on SQLite.
 #[derive(Debug)]
-pub struct SqliteStore {
+pub(super) struct SqliteStore {
     pools: SqlitePools,
 }
 
@@ -44,7 +44,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As [`open_sqlite`].
-    pub async fn open(file: &Path) -> Result<Self> {
+    pub(super) async fn open(file: &Path) -> Result<Self> {
         Ok(Self { pools: open_sqlite(file, MIGRATIONS).await? })
     }
 }

@@ -1,12 +1,13 @@
 //! Numbers and contents of what is appended.
 
 use messenger_core::{ErrorKind, Metadata, Position};
+use messenger_db::Location;
 use messenger_message::model::{Batch, Fact, ResolvedDraft};
 
-use crate::support::{Place, Talk, append, at, group, journal, new_id, send, seqs, users};
+use crate::support::{Talk, append, at, group, journal, new_id, open, send, seqs, users};
 
-pub async fn numbers_have_no_gaps(place: Place) {
-    let store = place.open().await;
+pub async fn numbers_have_no_gaps(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, eve] = users();
     let (one, two) = (group(&store, &[ann, bob]).await, group(&store, &[ann]).await);
     let repeated = one.keyed(ann, "a", "k");
@@ -34,8 +35,8 @@ pub async fn numbers_have_no_gaps(place: Place) {
     assert_eq!(store.journal().await.expect("reads").last, next.last);
 }
 
-pub async fn creation_times_never_fall(place: Place) {
-    let store = place.open().await;
+pub async fn creation_times_never_fall(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
     let mut times = Vec::new();
@@ -47,8 +48,8 @@ pub async fn creation_times_never_fall(place: Place) {
     assert_eq!(times, [5_000, 9_000, 9_000, 9_000, 9_001]);
 }
 
-pub async fn all_kinds_of_text_come_back(place: Place) {
-    let store = place.open().await;
+pub async fn all_kinds_of_text_come_back(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
     let texts = [
@@ -74,8 +75,8 @@ pub async fn all_kinds_of_text_come_back(place: Place) {
     assert!(matches!(last, Fact::MessageSent { origin, .. } if origin == i64::MIN + 7));
 }
 
-pub async fn answers_stay_in_their_conversation(place: Place) {
-    let store = place.open().await;
+pub async fn answers_stay_in_their_conversation(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let (one, two) = (group(&store, &[ann]).await, group(&store, &[ann]).await);
     let question = one.draft(ann, "?");
@@ -88,8 +89,8 @@ pub async fn answers_stay_in_their_conversation(place: Place) {
     assert_eq!(seqs(&append(&store, vec![], later).await.drafts), [Ok(3), invalid, invalid]);
 }
 
-pub async fn large_batches(place: Place) {
-    let store = place.open().await;
+pub async fn large_batches(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let talks = [group(&store, &[ann, bob]).await, group(&store, &[bob, ann]).await];
     let mut last = Position(0);
@@ -103,8 +104,8 @@ pub async fn large_batches(place: Place) {
     assert_eq!(store.states(ann, &[talks[0].id]).await.expect("reads")[0].last_seq, 768);
 }
 
-pub async fn nothing_stored_takes_no_position(place: Place) {
-    let store = place.open().await;
+pub async fn nothing_stored_takes_no_position(location: Location) {
+    let store = open(&location).await;
     let [ann, eve] = users();
     let talk = group(&store, &[ann]).await;
     let before = store.journal().await.expect("reads");

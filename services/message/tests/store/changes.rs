@@ -1,12 +1,13 @@
 //! Changes of rights.
 
 use messenger_core::{ErrorKind, Role};
+use messenger_db::Location;
 use messenger_message::model::{Batch, ChangeSet, ResolvedDraft};
 
-use crate::support::{Place, Talk, append, at, group, journal, seqs, users};
+use crate::support::{Talk, append, at, group, journal, open, seqs, users};
 
-pub async fn versions_repeat_and_gap(place: Place) {
-    let store = place.open().await;
+pub async fn versions_repeat_and_gap(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, cem] = users();
     let mut talk = Talk::group();
     let (create, bob_joins) = (talk.create(&[ann]), talk.join(bob));
@@ -39,8 +40,8 @@ pub async fn versions_repeat_and_gap(place: Place) {
     assert_eq!(refused.kind(), ErrorKind::ValidationFailed);
 }
 
-pub async fn rights_follow_changes_of_the_same_batch(place: Place) {
-    let store = place.open().await;
+pub async fn rights_follow_changes_of_the_same_batch(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, cem] = users();
     let mut talk = group(&store, &[ann, bob]).await;
     let changes = vec![talk.restrict(true), talk.leave(bob), talk.join(cem)];
@@ -57,8 +58,8 @@ pub async fn rights_follow_changes_of_the_same_batch(place: Place) {
     assert_eq!(seqs(&append(&store, vec![talk.restrict(false)], drafts).await.drafts), [Ok(3)]);
 }
 
-pub async fn a_p2p_conversation_is_found_by_its_users(place: Place) {
-    let store = place.open().await;
+pub async fn a_p2p_conversation_is_found_by_its_users(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, cem] = users();
     let mut talk = Talk::p2p();
     append(&store, vec![talk.create(&[ann, bob])], vec![]).await;
@@ -70,8 +71,8 @@ pub async fn a_p2p_conversation_is_found_by_its_users(place: Place) {
 }
 
 /// The conversation context never does this; if it did, the second one would be refused, alone.
-pub async fn one_pair_has_one_conversation(place: Place) {
-    let store = place.open().await;
+pub async fn one_pair_has_one_conversation(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let (mut first, mut second, mut other) = (Talk::p2p(), Talk::p2p(), Talk::group());
     let changes = vec![first.create(&[ann, bob]), second.create(&[bob, ann]), other.create(&[ann])];

@@ -3,23 +3,24 @@
 use std::sync::mpsc;
 
 use messenger_core::ErrorKind;
+use messenger_db::Location;
 use messenger_message::model::{Batch, ResolvedDraft};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::oneshot;
 
-use crate::support::{Place, Talk, append, at, group, journal, message_id, send, seqs, users};
+use crate::support::{Talk, append, at, execute, group, journal, message_id, open, postgres, send, seqs, users};
 
-pub async fn a_refused_row_leaves_its_neighbours(place: Place) {
-    let store = place.open().await;
+pub async fn a_refused_row_leaves_its_neighbours(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
-    place
-        .execute(
-            "ALTER TABLE message ADD CONSTRAINT poison CHECK (content <> 'poison')",
-            "CREATE TRIGGER poison BEFORE INSERT ON message WHEN NEW.content = 'poison'
-             BEGIN SELECT RAISE(ABORT, 'poison'); END",
-        )
-        .await;
+    execute(
+        &location,
+        "ALTER TABLE message ADD CONSTRAINT poison CHECK (content <> 'poison')",
+        "CREATE TRIGGER poison BEFORE INSERT ON message WHEN NEW.content = 'poison'
+         BEGIN SELECT RAISE(ABORT, 'poison'); END",
+    )
+    .await;
     let mut other = Talk::group();
     let content = |n| if n == 3 || n == 10 { "poison" } else { "good" };
     let drafts: Vec<_> = (0..13).map(|n| talk.draft(ann, content(n))).collect();
@@ -42,8 +43,8 @@ pub async fn a_refused_row_leaves_its_neighbours(place: Place) {
     assert_eq!((seqs(&alone.drafts), alone.last), (vec![Err(ErrorKind::Internal)], alone.previous));
 }
 
-pub async fn a_taken_message_id_is_a_repeat(place: Place) {
-    let store = place.open().await;
+pub async fn a_taken_message_id_is_a_repeat(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let talk = group(&store, &[ann, bob]).await;
     let first = talk.draft(ann, "a");
@@ -60,11 +61,11 @@ pub async fn a_taken_message_id_is_a_repeat(place: Place) {
 const KILL: &str = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
-pub async fn a_killed_session_is_unavailable_once(place: Place) {
-    let store = place.open().await;
+pub async fn a_killed_session_is_unavailable_once(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
-    sqlx::query(KILL).fetch_all(&mut place.postgres().await).await.expect("killed");
+    sqlx::query(KILL).fetch_all(&mut postgres(&location).await).await.expect("killed");
     let batch = Batch { changes: vec![], drafts: vec![talk.draft(ann, "lost")] };
     let error = store.append(batch, at(1)).await.expect_err("the session is gone");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -73,12 +74,12 @@ pub async fn a_killed_session_is_unavailable_once(place: Place) {
 
 /// A process that stops (a debugger, a frozen virtual machine) while it holds the lock: the server ends its session, and
 /// the others go on before they give up waiting. Its batch is not stored, and it says so when it goes on.
-pub async fn a_frozen_writer_does_not_stop_the_others(place: Place) {
-    let other = place.open().await;
+pub async fn a_frozen_writer_does_not_stop_the_others(location: Location) {
+    let other = open(&location).await;
     let [ann, bob] = users();
     let talk = group(&other, &[ann, bob]).await;
-    let mut watcher = place.postgres().await;
-    let mut holder = place.postgres().await;
+    let mut watcher = postgres(&location).await;
+    let mut holder = postgres(&location).await;
     let mut row = holder.begin().await.expect("begins");
     sqlx::query(HOLD).bind(ann.uuid()).execute(&mut *row).await.expect("held");
     let batch = Batch { changes: vec![], drafts: vec![talk.draft(ann, "frozen")] };
@@ -88,7 +89,7 @@ pub async fn a_frozen_writer_does_not_stop_the_others(place: Place) {
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async move {
-                let store = place.open().await;
+                let store = open(&location).await;
                 let appending = tokio::spawn(async move { store.append(batch, at(1)).await });
                 freeze.await.expect("told to");
                 frozen.send(()).expect("awaited");
@@ -123,12 +124,12 @@ async fn waiting_session(watcher: &mut PgConnection) -> i32 {
 }
 
 /// Killed after its rows were written, while it waits on one of them, before the commit.
-pub async fn a_session_killed_under_the_lock_stores_nothing(place: Place) {
-    let (store, other) = (place.open().await, place.open().await);
+pub async fn a_session_killed_under_the_lock_stores_nothing(location: Location) {
+    let (store, other) = (open(&location).await, open(&location).await);
     let [ann, bob] = users();
     let talk = group(&store, &[ann, bob]).await;
-    let mut watcher = place.postgres().await;
-    let mut holder = place.postgres().await;
+    let mut watcher = postgres(&location).await;
+    let mut holder = postgres(&location).await;
     let mut row = holder.begin().await.expect("begins");
     sqlx::query(HOLD).bind(ann.uuid()).execute(&mut *row).await.expect("held");
     let draft = talk.keyed(ann, "a", "k");

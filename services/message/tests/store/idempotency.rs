@@ -1,9 +1,10 @@
 //! A repeat stores nothing new and gets the first answer.
 
 use messenger_core::{Content, ErrorKind, Metadata};
+use messenger_db::Location;
 use messenger_message::model::{DraftOutcome, ResolvedDraft};
 
-use crate::support::{Place, append, group, journal, new_id, send, seqs, users};
+use crate::support::{append, group, journal, new_id, open, send, seqs, users};
 
 fn again(draft: &ResolvedDraft) -> ResolvedDraft {
     ResolvedDraft { message_id: new_id(), ..draft.clone() }
@@ -13,8 +14,8 @@ fn kind(outcome: DraftOutcome) -> ErrorKind {
     outcome.expect_err("refused").kind()
 }
 
-pub async fn a_repeat_gets_the_first_answer(place: Place) {
-    let store = place.open().await;
+pub async fn a_repeat_gets_the_first_answer(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
     let draft = talk.keyed(ann, "once", "k");
@@ -30,8 +31,8 @@ pub async fn a_repeat_gets_the_first_answer(place: Place) {
     assert_eq!(journal(&store).await.len(), 3);
 }
 
-pub async fn a_key_is_for_one_draft(place: Place) {
-    let store = place.open().await;
+pub async fn a_key_is_for_one_draft(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let (talk, other) = (group(&store, &[ann]).await, group(&store, &[ann]).await);
     let draft = talk.keyed(ann, "a", "k");
@@ -50,8 +51,8 @@ pub async fn a_key_is_for_one_draft(place: Place) {
     }
 }
 
-pub async fn a_removed_sender_may_repeat(place: Place) {
-    let store = place.open().await;
+pub async fn a_removed_sender_may_repeat(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let mut talk = group(&store, &[ann, bob]).await;
     let draft = talk.keyed(bob, "bye", "k");
@@ -61,8 +62,8 @@ pub async fn a_removed_sender_may_repeat(place: Place) {
     assert_eq!(kind(send(&store, talk.keyed(bob, "bye", "new")).await), ErrorKind::NotFound);
 }
 
-pub async fn a_resent_draft_needs_no_key(place: Place) {
-    let store = place.open().await;
+pub async fn a_resent_draft_needs_no_key(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let talk = group(&store, &[ann, bob]).await;
     let draft = talk.draft(ann, "a");
@@ -76,8 +77,8 @@ pub async fn a_resent_draft_needs_no_key(place: Place) {
     assert_eq!(kind(send(&store, stolen).await), ErrorKind::IdempotencyKeyReused);
 }
 
-pub async fn keys_belong_to_their_senders(place: Place) {
-    let store = place.open().await;
+pub async fn keys_belong_to_their_senders(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let talk = group(&store, &[ann, bob]).await;
     let drafts = vec![talk.keyed(ann, "a", "k"), talk.keyed(bob, "b", "k")];

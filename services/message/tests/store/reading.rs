@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use messenger_core::{ErrorKind, Position, UserId};
+use messenger_db::Location;
 use messenger_message::{
     model::{Batch, HistoryFrom, Message, ReadUpTo},
     store::Store,
 };
 
-use crate::support::{Place, Talk, append, at, group, new_id, rows, send, users};
+use crate::support::{Talk, append, at, group, new_id, open, rows, send, users};
 
 /// 30 messages in batches of 3, each batch a second (in microseconds) after the one before.
 async fn said(store: &Arc<dyn Store>, talk: &Talk, sender: UserId) -> Vec<Message> {
@@ -21,8 +22,8 @@ async fn said(store: &Arc<dyn Store>, talk: &Talk, sender: UserId) -> Vec<Messag
     messages
 }
 
-pub async fn history_is_complete_in_every_direction(place: Place) {
-    let store = place.open().await;
+pub async fn history_is_complete_in_every_direction(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let (talk, noise) = (group(&store, &[ann, bob]).await, group(&store, &[ann]).await);
     send(&store, noise.draft(ann, "elsewhere")).await.expect("stored");
@@ -63,8 +64,8 @@ pub async fn history_is_complete_in_every_direction(place: Place) {
     assert!(page.messages.is_empty() && !page.has_more);
 }
 
-pub async fn history_from_a_time(place: Place) {
-    let store = place.open().await;
+pub async fn history_from_a_time(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
     let messages = said(&store, &talk, ann).await;
@@ -78,8 +79,8 @@ pub async fn history_from_a_time(place: Place) {
     assert_eq!(first_at(i64::MAX).await, Some(messages[29].seq));
 }
 
-pub async fn outsiders_and_removed_read_nothing(place: Place) {
-    let store = place.open().await;
+pub async fn outsiders_and_removed_read_nothing(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, eve] = users();
     let (mut talk, other) = (group(&store, &[ann, bob]).await, group(&store, &[ann, eve]).await);
     let message = send(&store, talk.draft(bob, "secret")).await.expect("stored").message;
@@ -113,8 +114,8 @@ pub async fn outsiders_and_removed_read_nothing(place: Place) {
     assert_eq!(page.messages, [message]);
 }
 
-pub async fn unread_counts(place: Place) {
-    let store = place.open().await;
+pub async fn unread_counts(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, cem] = users();
     let (mut talk, other) = (group(&store, &[ann, bob]).await, group(&store, &[ann]).await);
     let foreign = send(&store, other.draft(ann, "elsewhere")).await.expect("stored").message.id;
@@ -150,8 +151,8 @@ pub async fn unread_counts(place: Place) {
     assert_eq!([unread(ann).await, unread(bob).await, unread(cem).await], [0, 1, 0]);
 }
 
-pub async fn conversations_by_last_activity(place: Place) {
-    let store = place.open().await;
+pub async fn conversations_by_last_activity(location: Location) {
+    let store = open(&location).await;
     let [ann, bob] = users();
     let mut talks = Vec::new();
     for n in 0..12 {
@@ -186,8 +187,8 @@ pub async fn conversations_by_last_activity(place: Place) {
     assert!(listed[..2].contains(state) && listed[2..].iter().all(|state| state.last_message.is_none()));
 }
 
-pub async fn states_and_read_positions(place: Place) {
-    let store = place.open().await;
+pub async fn states_and_read_positions(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, eve] = users();
     let talk = group(&store, &[ann, bob]).await;
     let other = group(&store, &[bob]).await;

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use messenger_core::{ConversationId, Position, UserId, limits};
+use messenger_db::Location;
 use messenger_message::{
     model::{Batch, ChangeSet, Effect, Entry, Fact, Missed},
     store::Store,
 };
 
-use crate::support::{Place, Talk, append, at, group, journal, users};
+use crate::support::{Talk, append, at, group, journal, open, users};
 
 /// Repeatable choices (SplitMix64).
 struct Dice(u64);
@@ -142,8 +143,8 @@ fn check_missed(missed: Missed, expected: &[Entry]) {
     }
 }
 
-pub async fn gives_what_would_have_come_live(place: Place) {
-    let store = place.open().await;
+pub async fn gives_what_would_have_come_live(location: Location) {
+    let store = open(&location).await;
     for seed in 0..8 {
         let mut dice = Dice(seed);
         let users = users();
@@ -168,8 +169,8 @@ pub async fn gives_what_would_have_come_live(place: Place) {
 }
 
 /// Somebody is removed and added again and again: what that makes a reader look at is bounded.
-pub async fn row_83_removed_and_added_without_end(place: Place) {
-    let store = place.open().await;
+pub async fn row_83_removed_and_added_without_end(location: Location) {
+    let store = open(&location).await;
     let [eve, ann] = users();
     let mut talk = group(&store, &[eve]).await;
     let start = store.journal().await.expect("reads").last;
@@ -182,8 +183,8 @@ pub async fn row_83_removed_and_added_without_end(place: Place) {
     }
 }
 
-pub async fn follow_and_journal_are_one_snapshot(place: Place) {
-    let store = place.open().await;
+pub async fn follow_and_journal_are_one_snapshot(location: Location) {
+    let store = open(&location).await;
     let [ann, bob, eve] = users();
     let mut talk = group(&store, &[ann]).await;
     let other = group(&store, &[ann, bob]).await;

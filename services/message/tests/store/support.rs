@@ -1,73 +1,54 @@
 //! Databases of a test's own, and short words for what is appended.
 
-use std::{future::Future, path::PathBuf, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use messenger_core::{
     ClientMessageId, Content, ConversationId, ConversationType, ErrorKind, Id, MessageId, Role, Timestamp, UserId,
     page::PageSize,
 };
+use messenger_db::Location;
 use messenger_message::{
     model::{Appended, Batch, Change, ChangeSet, DraftOutcome, Effect, Entry, Fact, ResolvedDraft},
-    store::{PostgresStore, SqliteStore, Store},
+    open_store,
+    store::Store,
 };
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use uuid::Uuid;
 
-/// Where a test's store is; it may be opened any number of times.
-#[derive(Clone)]
-pub enum Place {
-    Postgres(String),
-    Sqlite(PathBuf),
+/// One more process's view of the store.
+pub async fn open(location: &Location) -> Arc<dyn Store> {
+    open_store(location).await.expect("opens")
 }
 
-impl Place {
-    pub async fn open(&self) -> Arc<dyn Store> {
-        match self {
-            Self::Postgres(url) => Arc::new(PostgresStore::open(url, 4).await.expect("opens")),
-            Self::Sqlite(file) => Arc::new(SqliteStore::open(file).await.expect("opens")),
+/// A connection beside the store's, in its schema.
+pub async fn postgres(location: &Location) -> PgConnection {
+    let Location::Postgres(url) = location else { panic!("only for PostgreSQL") };
+    let mut connection = PgConnection::connect(url).await.expect("connects");
+    sqlx::query("SET search_path = message").execute(&mut connection).await.expect("set");
+    connection
+}
+
+pub async fn execute(location: &Location, on_postgres: &'static str, on_sqlite: &'static str) {
+    match location {
+        Location::Postgres(_) => {
+            sqlx::query(on_postgres).execute(&mut postgres(location).await).await.expect("runs");
         }
-    }
-
-    /// A connection beside the store's, in its schema.
-    pub async fn postgres(&self) -> PgConnection {
-        let Self::Postgres(url) = self else { panic!("only for PostgreSQL") };
-        let mut connection = PgConnection::connect(url).await.expect("connects");
-        sqlx::query("SET search_path = message").execute(&mut connection).await.expect("set");
-        connection
-    }
-
-    pub async fn execute(&self, postgres: &'static str, sqlite: &'static str) {
-        match self {
-            Self::Postgres(_) => {
-                sqlx::query(postgres).execute(&mut self.postgres().await).await.expect("runs");
-            }
-            Self::Sqlite(file) => {
-                let mut connection =
-                    SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.expect("connects");
-                sqlx::query(sqlite).execute(&mut connection).await.expect("runs");
-            }
+        Location::Sqlite(folder) => {
+            let file = Location::sqlite_file(folder, "message");
+            let mut connection =
+                SqliteConnection::connect(&format!("sqlite://{}", file.display())).await.expect("connects");
+            sqlx::query(on_sqlite).execute(&mut connection).await.expect("runs");
         }
     }
 }
 
-pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Place) -> F) {
+pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Location) -> F) {
     let folder = tempfile::tempdir().expect("a folder");
-    test(Place::Sqlite(folder.path().join("message.db"))).await;
+    test(Location::Sqlite(folder.path().to_owned())).await;
 }
 
-pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Place) -> F) {
-    let server = std::env::var("MESSENGER_TEST_POSTGRES_URL")
-        .expect("MESSENGER_TEST_POSTGRES_URL must be the URL of a PostgreSQL superuser");
-    let name = format!("test_{}", Uuid::new_v4().simple());
-    let mut admin = PgConnection::connect(&server).await.expect("the test server answers");
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.expect("created");
-    let (base, _) = server.rsplit_once('/').expect("a URL with a database");
-    let outcome = tokio::spawn(test(Place::Postgres(format!("{base}/{name}")))).await;
-    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
-    sqlx::query(AssertSqlSafe(drop)).execute(&mut admin).await.expect("dropped");
-    if let Err(error) = outcome {
-        std::panic::resume_unwind(error.into_panic());
-    }
+pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Location) -> F) {
+    messenger_testkit::database::with(|url| test(Location::Postgres(url))).await;
 }
 
 pub fn at(micros: i64) -> Timestamp {

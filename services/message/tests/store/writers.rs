@@ -9,6 +9,7 @@ use std::{
 };
 
 use messenger_core::{ErrorKind, Role, Timestamp, UserId};
+use messenger_db::Location;
 use messenger_message::{
     model::{Batch, ChangeSet, Effect, Fact, ResolvedDraft},
     policy::may_post,
@@ -18,13 +19,13 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     faults::HOLD,
-    support::{Place, Talk, append, at, group, journal, seqs, users},
+    support::{Talk, append, at, group, journal, open, postgres, seqs, users},
 };
 
 /// One writer sends for an admin, a member and one who comes and goes, without a pause; the other one changes their
 /// rights. Then the journal is read in order: every message must have been allowed where it stands.
-pub async fn rights_hold_between_two_writers(place: Place) {
-    let (sender, changer) = (place.open().await, place.open().await);
+pub async fn rights_hold_between_two_writers(location: Location) {
+    let (sender, changer) = (open(&location).await, open(&location).await);
     let [owner, admin, guest] = users();
     let mut talk = Talk::group();
     let mut sets = vec![talk.create(&[owner, admin, guest])];
@@ -105,8 +106,8 @@ async fn check_rights(store: &Arc<dyn Store>, sets: &[ChangeSet]) -> i64 {
 }
 
 /// Both send to the same conversations, repeat each other's keys, and have clocks that jump.
-pub async fn numbers_hold_between_two_writers(place: Place) {
-    let stores = [place.open().await, place.open().await];
+pub async fn numbers_hold_between_two_writers(location: Location) {
+    let stores = [open(&location).await, open(&location).await];
     let [ann, bob] = users();
     let talks = [group(&stores[0], &[ann, bob]).await, group(&stores[0], &[ann, bob]).await];
     let writing = stores.clone().into_iter().enumerate().map(|(writer, store)| {
@@ -147,8 +148,8 @@ pub async fn numbers_hold_between_two_writers(place: Place) {
 
 /// One process stands still with drafts that nobody will answer; they are sent to another one and refused there. When
 /// the first goes on, the rights have come back.
-pub async fn a_refused_draft_stays_refused_wherever_it_comes_late(place: Place) {
-    let (frozen, other) = (place.open().await, place.open().await);
+pub async fn a_refused_draft_stays_refused_wherever_it_comes_late(location: Location) {
+    let (frozen, other) = (open(&location).await, open(&location).await);
     let [ann, bob, eve] = users();
     let mut talk = group(&other, &[ann, bob]).await;
     let elsewhere = group(&other, &[eve]).await;
@@ -177,8 +178,8 @@ pub async fn a_refused_draft_stays_refused_wherever_it_comes_late(place: Place) 
 }
 
 /// Also in the process that refused it, and within one batch.
-pub async fn a_refused_draft_stays_refused_where_it_was(place: Place) {
-    let store = place.open().await;
+pub async fn a_refused_draft_stays_refused_where_it_was(location: Location) {
+    let store = open(&location).await;
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
     for _ in 0..3 {
@@ -198,12 +199,12 @@ pub async fn a_refused_draft_stays_refused_where_it_was(place: Place) {
 }
 
 /// What a session that is not in use ran last: the end of a transaction, or the one statement that is a whole one.
-pub async fn who_writes_alone_needs_no_transaction_block(place: Place) {
+pub async fn who_writes_alone_needs_no_transaction_block(location: Location) {
     const LAST: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1";
-    let (store, other) = (place.open().await, place.open().await);
+    let (store, other) = (open(&location).await, open(&location).await);
     let [ann] = users();
     let talk = group(&store, &[ann]).await;
-    let mut watcher = place.postgres().await;
+    let mut watcher = postgres(&location).await;
     let mut sessions =
         async |query| sqlx::query_scalar::<_, i64>(LAST).bind(query).fetch_one(&mut watcher).await.expect("reads");
     append(&store, vec![], vec![talk.draft(ann, "the second batch")]).await;
@@ -215,9 +216,9 @@ pub async fn who_writes_alone_needs_no_transaction_block(place: Place) {
     assert_eq!((sessions("COMMIT").await, sessions("%WITH ended%").await), (2, 0));
 }
 
-pub async fn refusals_are_kept_for_an_hour(place: Place) {
+pub async fn refusals_are_kept_for_an_hour(location: Location) {
     const HOUR: i64 = 3_600_000_000;
-    let store = place.open().await;
+    let store = open(&location).await;
     let [ann, bob] = users();
     let mut talk = group(&store, &[ann]).await;
     let append_at = |changes, drafts, now| {
@@ -242,14 +243,14 @@ pub async fn refusals_are_kept_for_an_hour(place: Place) {
 /// The order of the statements, without chance: a removal has the lock and waits for the member's row, a message of that
 /// member waits for the lock; its facts must be those of after the removal. So too when its writer, which was alone before,
 /// has read them without the lock.
-pub async fn a_waiting_append_sees_what_it_waited_for(place: Place) {
+pub async fn a_waiting_append_sees_what_it_waited_for(location: Location) {
     for sent_alone in [1, 3] {
-        wait_for_a_removal(&place, sent_alone).await;
+        wait_for_a_removal(&location, sent_alone).await;
     }
 }
 
-async fn wait_for_a_removal(place: &Place, sent_alone: i64) {
-    let (first, second) = (place.open().await, place.open().await);
+async fn wait_for_a_removal(location: &Location, sent_alone: i64) {
+    let (first, second) = (open(location).await, open(location).await);
     let [ann, bob] = users();
     let mut talk = group(&first, &[ann, bob]).await;
     // Both have their connection and plans already.
@@ -258,8 +259,8 @@ async fn wait_for_a_removal(place: &Place, sent_alone: i64) {
         append(&second, vec![], vec![talk.draft(bob, "b")]).await;
     }
 
-    let mut holder = place.postgres().await;
-    let mut watcher = place.postgres().await;
+    let mut holder = postgres(location).await;
+    let mut watcher = postgres(location).await;
     let mut row = holder.begin().await.expect("begins");
     sqlx::query(HOLD).bind(bob.uuid()).execute(&mut *row).await.expect("held");
     let removal = talk.leave(bob);

@@ -1,39 +1,14 @@
 //! PostgreSQL.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
-};
+use std::{future::poll_fn, pin::pin, task::Poll};
 
 use futures_util::future::join_all;
 use messenger_core::ErrorKind;
-use messenger_db::{Sessions, error, migrate_postgres, open_postgres, violates};
+use messenger_db::{StatementPool, error, migrate_postgres, open_postgres, violates};
+use messenger_testkit::database;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _};
-use uuid::Uuid;
 
 use crate::{FIRST, INSERT, SECOND, assert_clear};
-
-fn server_url() -> String {
-    std::env::var("MESSENGER_TEST_POSTGRES_URL")
-        .expect("MESSENGER_TEST_POSTGRES_URL must be the URL of a PostgreSQL superuser (scripts/test sets it)")
-}
-
-async fn admin(sql: String) {
-    let mut session = PgConnection::connect(&server_url()).await.expect("the test server answers");
-    session.execute(AssertSqlSafe(sql)).await.expect("administration works");
-}
-
-/// Runs a test on a database of its own, dropped afterwards also when the test fails.
-async fn with_database<T: Future<Output = ()> + Send + 'static>(test: impl FnOnce(String) -> T) {
-    let name = format!("test_{}", Uuid::new_v4().simple());
-    admin(format!("CREATE DATABASE {name}")).await;
-    let (server, _) =
-        server_url().rsplit_once('/').map(|(server, rest)| (server.to_owned(), rest.to_owned())).expect("a path");
-    let outcome = tokio::spawn(test(format!("{server}/{name}"))).await;
-    admin(format!("DROP DATABASE {name} WITH (FORCE)")).await;
-    outcome.expect("the test passes");
-}
 
 async fn insert(pool: &PgPool, id: i64, email: &str) -> Result<(), sqlx::Error> {
     sqlx::query(INSERT).bind(id).bind(email).bind(email).execute(pool).await.map(drop)
@@ -41,7 +16,7 @@ async fn insert(pool: &PgPool, id: i64, email: &str) -> Result<(), sqlx::Error> 
 
 #[tokio::test]
 async fn migrations_run_once_also_when_started_twice_at_once() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let (one, other) =
             tokio::join!(open_postgres(&url, "auth", &[FIRST], 2), open_postgres(&url, "auth", &[FIRST], 2));
         let (one, _other) = (one.expect("first"), other.expect("second"));
@@ -55,7 +30,7 @@ async fn migrations_run_once_also_when_started_twice_at_once() {
 
 #[tokio::test]
 async fn contexts_do_not_share_tables() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let auth = open_postgres(&url, "auth", &[FIRST], 2).await.expect("auth");
         let message = open_postgres(&url, "message", &[FIRST, SECOND], 2).await.expect("message");
         insert(&auth, 1, "a").await.expect("stored");
@@ -67,7 +42,7 @@ async fn contexts_do_not_share_tables() {
 
 #[tokio::test]
 async fn a_newer_or_another_schema_is_refused() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         open_postgres(&url, "auth", &[FIRST, SECOND], 2).await.expect("the newer release");
         let error = open_postgres(&url, "auth", &[FIRST], 2).await.expect_err("newer");
         assert_eq!(error.kind(), ErrorKind::ValidationFailed);
@@ -83,14 +58,14 @@ async fn a_newer_or_another_schema_is_refused() {
 
 #[tokio::test]
 async fn a_role_without_rights_on_the_database_uses_its_own_schema() {
-    with_database(|url| async move {
-        let role = format!("test_{}", Uuid::new_v4().simple());
+    database::with(|url| async move {
+        let (_, role) = url.rsplit_once('/').expect("a database, named as nobody else is");
         let mut owner = PgConnection::connect(&url).await.expect("superuser");
         let sql = format!("CREATE ROLE {role} LOGIN; CREATE SCHEMA auth AUTHORIZATION {role};");
         owner.execute(AssertSqlSafe(sql)).await.expect("role");
-        let (_, place) = url.rsplit_once('@').expect("user@host");
-        let opened = open_postgres(&format!("postgres://{role}@{place}"), "auth", &[FIRST], 2).await;
-        let refused = open_postgres(&format!("postgres://{role}@{place}"), "message", &[FIRST], 2).await;
+        let (_, server) = url.rsplit_once('@').expect("user@host");
+        let opened = open_postgres(&format!("postgres://{role}@{server}"), "auth", &[FIRST], 2).await;
+        let refused = open_postgres(&format!("postgres://{role}@{server}"), "message", &[FIRST], 2).await;
         if let Ok(pool) = &opened {
             pool.close().await;
         }
@@ -118,7 +93,7 @@ async fn a_server_that_is_away_is_said_so() {
 
 #[tokio::test]
 async fn errors_are_told_apart() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let pool = open_postgres(&url, "auth", &[FIRST], 1).await.expect("opened");
         insert(&pool, 1, "a").await.expect("stored");
         let by_email = insert(&pool, 2, "a").await.expect_err("the address is taken");
@@ -141,7 +116,7 @@ async fn errors_are_told_apart() {
 
 #[tokio::test]
 async fn row_83_sessions_have_time_outs() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let pool = open_postgres(&url, "auth", &[FIRST], 1).await.expect("opened");
         let setting = async |name: &'static str| -> String {
             sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&pool).await.expect("a setting")
@@ -173,7 +148,7 @@ async fn cancel_after<F: Future>(future: F, polls: usize) {
 
 #[tokio::test]
 async fn row_77_a_cancelled_begin_loses_no_acknowledged_write() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let pool = open_postgres(&url, "auth", &[FIRST], 2).await.expect("opened");
         let mut acknowledged = 0_i64;
         for round in 0..400 {
@@ -192,7 +167,7 @@ async fn row_77_a_cancelled_begin_loses_no_acknowledged_write() {
 
 #[tokio::test]
 async fn a_session_left_inside_a_transaction_is_not_used_again() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let pool = open_postgres(&url, "auth", &[FIRST], 1).await.expect("opened");
         let mut session = pool.acquire().await.expect("a session");
         session.execute("BEGIN").await.expect("begun behind the driver's back");
@@ -207,29 +182,29 @@ async fn a_session_left_inside_a_transaction_is_not_used_again() {
 }
 
 /// The session a statement ran on, and what was asked for.
-async fn answered(sessions: &Sessions, number: i64) -> Result<(i32, i64), messenger_core::Error> {
-    sessions.fetch_one(sqlx::query_as("SELECT pg_backend_pid(), $1").bind(number)).await
+async fn answered(pool: &StatementPool, number: i64) -> Result<(i32, i64), messenger_core::Error> {
+    pool.fetch_one(sqlx::query_as("SELECT pg_backend_pid(), $1").bind(number)).await
 }
 
 #[tokio::test]
 async fn only_a_session_whose_statement_succeeded_is_kept() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let options = migrate_postgres(&url, "auth", &[FIRST]).await.expect("migrated");
-        let sessions = Sessions::new(options, 1);
-        let (first, _) = answered(&sessions, 1).await.expect("answers");
-        assert_eq!(answered(&sessions, 2).await.expect("answers"), (first, 2));
-        sessions.execute(sqlx::query(INSERT).bind(1_i64).bind("a").bind("a")).await.expect("stored");
-        let taken = sessions.execute(sqlx::query(INSERT).bind(2_i64).bind("a").bind("a")).await.expect_err("taken");
+        let pool = StatementPool::new(options, 1);
+        let (first, _) = answered(&pool, 1).await.expect("answers");
+        assert_eq!(answered(&pool, 2).await.expect("answers"), (first, 2));
+        pool.execute(sqlx::query(INSERT).bind(1_i64).bind("a").bind("a")).await.expect("stored");
+        let taken = pool.execute(sqlx::query(INSERT).bind(2_i64).bind("a").bind("a")).await.expect_err("taken");
         assert_eq!(taken.kind(), ErrorKind::Internal);
 
         let mut closed = first;
         for round in 0..10 {
-            let (session, number) = answered(&sessions, round).await.expect("answers");
+            let (session, number) = answered(&pool, round).await.expect("answers");
             assert_eq!(number, round, "its own answer");
             assert_ne!(session, closed, "used again");
             closed = session;
             // Long enough not to be answered within that one poll.
-            cancel_after(sessions.execute(sqlx::query("SELECT pg_sleep(2)")), 1).await;
+            cancel_after(pool.execute(sqlx::query("SELECT pg_sleep(2)")), 1).await;
         }
     })
     .await;
@@ -237,12 +212,12 @@ async fn only_a_session_whose_statement_succeeded_is_kept() {
 
 #[tokio::test]
 async fn sessions_are_bounded_and_come_back() {
-    with_database(|url| async move {
+    database::with(|url| async move {
         let options = migrate_postgres(&url, "auth", &[FIRST]).await.expect("migrated");
-        let sessions = Sessions::new(options, 2);
+        let pool = StatementPool::new(options, 2);
         // Connecting takes time on a busy machine; what follows waits for a session 2 s at most.
-        answered(&sessions, 0).await.expect("answers");
-        let answers = join_all((0..50).map(|number| answered(&sessions, number))).await;
+        answered(&pool, 0).await.expect("answers");
+        let answers = join_all((0..50).map(|number| answered(&pool, number))).await;
         let mut used: Vec<_> = answers.into_iter().map(|answer| answer.expect("answers").0).collect();
         used.sort_unstable();
         used.dedup();
@@ -250,7 +225,7 @@ async fn sessions_are_bounded_and_come_back() {
 
         let mut holder = PgConnection::connect(&url).await.expect("another session");
         holder.execute("BEGIN; LOCK TABLE auth.account IN ACCESS EXCLUSIVE MODE").await.expect("locked");
-        let count = || sessions.fetch_one::<(i64,)>(sqlx::query_as("SELECT count(*) FROM account"));
+        let count = || pool.fetch_one::<(i64,)>(sqlx::query_as("SELECT count(*) FROM account"));
         for refused in join_all((0..5).map(|_| count())).await {
             assert_eq!(refused.expect_err("held").kind(), ErrorKind::Unavailable);
         }

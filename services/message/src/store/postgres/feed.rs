@@ -2,7 +2,7 @@
 
 use messenger_bus::BusKey;
 use messenger_core::{Bug, ConversationId, JournalId, Position, Result, UserId, is_seeded, limits};
-use messenger_db::Sessions;
+use messenger_db::StatementPool;
 use uuid::Uuid;
 
 use super::uuids;
@@ -13,15 +13,15 @@ use crate::{
 
 const JOURNAL: &str = "SELECT identity, last_position FROM journal WHERE id = 1";
 
-pub(super) async fn journal(sessions: &Sessions) -> Result<JournalHead> {
-    let (identity, last): (Uuid, i64) = sessions.fetch_one(sqlx::query_as(JOURNAL)).await?;
+pub(super) async fn journal(pool: &StatementPool) -> Result<JournalHead> {
+    let (identity, last): (Uuid, i64) = pool.fetch_one(sqlx::query_as(JOURNAL)).await?;
     Ok(JournalHead { id: JournalId(identity), last: Position(last) })
 }
 
 const BUS_KEY: &str = "SELECT bus_key FROM journal WHERE id = 1";
 
-pub(super) async fn bus_key(sessions: &Sessions) -> Result<BusKey> {
-    let (secret,): (Vec<u8>,) = sessions.fetch_one(sqlx::query_as(BUS_KEY)).await?;
+pub(super) async fn bus_key(pool: &StatementPool) -> Result<BusKey> {
+    let (secret,): (Vec<u8>,) = pool.fetch_one(sqlx::query_as(BUS_KEY)).await?;
     Ok(BusKey::new(&secret))
 }
 
@@ -29,8 +29,8 @@ const RENEW_IDENTITY: &str = "
 UPDATE journal SET identity = gen_random_uuid(), bus_key = uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
 WHERE id = 1";
 
-pub(super) async fn renew_identity(sessions: &Sessions) -> Result<()> {
-    sessions.execute(sqlx::query(RENEW_IDENTITY)).await
+pub(super) async fn renew_identity(pool: &StatementPool) -> Result<()> {
+    pool.execute(sqlx::query(RENEW_IDENTITY)).await
 }
 
 /// `position + 0` names the index that is in the order of the journal.
@@ -46,9 +46,9 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     ORDER BY position LIMIT $2
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
-pub(super) async fn read_journal(sessions: &Sessions, after: Position, limit: u32) -> Result<JournalPage> {
+pub(super) async fn read_journal(pool: &StatementPool, after: Position, limit: u32) -> Result<JournalPage> {
     let query = sqlx::query_as(READ_JOURNAL).bind(after.0).bind(i64::from(limit) + 1);
-    let rows: Vec<EntryRow> = sessions.fetch_all(query).await?;
+    let rows: Vec<EntryRow> = pool.fetch_all(query).await?;
     journal_page(rows, limit)
 }
 
@@ -56,8 +56,8 @@ const FOLLOW: &str = "
 SELECT j.last_position, p.user_id, p.conversation_id
 FROM journal j LEFT JOIN membership p ON p.user_id = ANY($1) WHERE j.id = 1";
 
-pub(super) async fn follow(sessions: &Sessions, users: &[UserId]) -> Result<Followed> {
-    let rows: Vec<FollowColumns> = sessions.fetch_all(sqlx::query_as(FOLLOW).bind(uuids(users))).await?;
+pub(super) async fn follow(pool: &StatementPool, users: &[UserId]) -> Result<Followed> {
+    let rows: Vec<FollowColumns> = pool.fetch_all(sqlx::query_as(FOLLOW).bind(uuids(users))).await?;
     Ok(followed(rows))
 }
 
@@ -90,9 +90,9 @@ SELECT conversation_id, first_seq, COALESCE(last_seq - first_seq + 1, 0) AS mess
        COALESCE(last_seq - first_seq + 1, 0) + COALESCE(last_version - first_version + 1, 0) AS entries
 FROM bounds";
 
-pub(super) async fn missed(sessions: &Sessions, user: UserId, after: Position) -> Result<Missed> {
+pub(super) async fn missed(pool: &StatementPool, user: UserId, after: Position) -> Result<Missed> {
     let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0).bind(limits::REPLAY_ENTRIES_MAX + 1);
-    let rows: Vec<MissedRow> = sessions.fetch_all(query).await?;
+    let rows: Vec<MissedRow> = pool.fetch_all(query).await?;
     Ok(missed_in(rows))
 }
 
@@ -124,7 +124,7 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
 pub(super) async fn replay(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     after: Position,
     excluded: &[ConversationId],
@@ -132,6 +132,6 @@ pub(super) async fn replay(
 ) -> Result<ReplayPage> {
     let after = after.0 + i64::from(is_seeded(Bug::ReplayOffByOne));
     let query = sqlx::query_as(REPLAY).bind(user.uuid()).bind(after).bind(uuids(excluded)).bind(i64::from(limit) + 1);
-    let rows: Vec<EntryRow> = sessions.fetch_all(query).await?;
+    let rows: Vec<EntryRow> = pool.fetch_all(query).await?;
     replay_page(rows, limit)
 }

@@ -1,7 +1,7 @@
 //! Messages of one conversation, for one of its participants.
 
 use messenger_core::{ConversationId, MessageId, Result, UserId, page::PageSize};
-use messenger_db::Sessions;
+use messenger_db::StatementPool;
 
 use crate::{
     model::{HistoryFrom, HistoryPage, Message},
@@ -14,13 +14,13 @@ FROM membership p JOIN message m ON m.conversation_id = p.conversation_id
 WHERE p.conversation_id = $1 AND p.user_id = $2 AND m.id = $3";
 
 pub(super) async fn message(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     conversation: ConversationId,
     message: MessageId,
 ) -> Result<Option<Message>> {
     let query = sqlx::query_as(MESSAGE).bind(conversation.uuid()).bind(user.uuid()).bind(message.uuid());
-    let row: Option<MessageRow> = sessions.fetch_optional(query).await?;
+    let row: Option<MessageRow> = pool.fetch_optional(query).await?;
     Ok(row.and_then(|row| row.message(conversation.uuid())))
 }
 
@@ -72,13 +72,13 @@ LEFT JOIN LATERAL (
 ) m ON true WHERE p.conversation_id = $1 AND p.user_id = $2 ORDER BY m.seq DESC";
 
 pub(super) async fn history(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     conversation: ConversationId,
     from: HistoryFrom,
     rows: PageSize,
 ) -> Result<HistoryPage> {
-    let stretch = |sql, rows| stretch(sessions, sql, (conversation, user), from, rows);
+    let stretch = |sql, rows| stretch(pool, sql, (conversation, user), from, rows);
     let rows = rows.rows();
     match from {
         HistoryFrom::Newest => stretch(HISTORY_NEWEST, rows).await,
@@ -94,7 +94,7 @@ pub(super) async fn history(
 }
 
 async fn stretch(
-    sessions: &Sessions,
+    pool: &StatementPool,
     sql: &'static str,
     (conversation, user): (ConversationId, UserId),
     from: HistoryFrom,
@@ -106,6 +106,6 @@ async fn stretch(
         HistoryFrom::Before(id) | HistoryFrom::After(id) | HistoryFrom::Around(id) => query.bind(id.uuid()),
         HistoryFrom::At(time) => query.bind(time.as_micros()),
     };
-    let found: Vec<HistoryRow> = sessions.fetch_all(query).await?;
+    let found: Vec<HistoryRow> = pool.fetch_all(query).await?;
     history_page(found, conversation, rows)
 }

@@ -1,7 +1,7 @@
 //! What a user's conversations look like to it: state, P2P by pair, read positions.
 
 use messenger_core::{ConversationId, Error, Result, Timestamp, UserId, page::PageSize};
-use messenger_db::Sessions;
+use messenger_db::StatementPool;
 use uuid::Uuid;
 
 use super::uuids;
@@ -15,11 +15,11 @@ SELECT p.conversation_id
 FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS u (user_low, user_high, n)
 LEFT JOIN p2p p ON p.user_low = u.user_low AND p.user_high = u.user_high ORDER BY u.n";
 
-pub(super) async fn find_p2p(sessions: &Sessions, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>> {
+pub(super) async fn find_p2p(pool: &StatementPool, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>> {
     let low: Vec<Uuid> = pairs.iter().map(|&(a, b)| a.min(b).uuid()).collect();
     let high: Vec<Uuid> = pairs.iter().map(|&(a, b)| a.max(b).uuid()).collect();
     let query = sqlx::query_as(FIND_P2P).bind(low).bind(high);
-    let rows: Vec<(Option<Uuid>,)> = sessions.fetch_all(query).await?;
+    let rows: Vec<(Option<Uuid>,)> = pool.fetch_all(query).await?;
     Ok(rows.into_iter().map(|(id,)| id.map(ConversationId::from_uuid)).collect())
 }
 
@@ -35,14 +35,14 @@ SELECT s.*, m.* FROM (
 ) m ON true ORDER BY s.last_activity_at DESC, s.conversation_id DESC";
 
 pub(super) async fn conversations(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     after: Option<(Timestamp, ConversationId)>,
     rows: PageSize,
 ) -> Result<Vec<ConversationState>> {
     let (time, id) = after.map(|(time, id)| (time.as_micros(), id.uuid())).unzip();
     let query = sqlx::query_as(CONVERSATIONS).bind(user.uuid()).bind(time).bind(id).bind(rows.rows_and_one());
-    let rows: Vec<StateRow> = sessions.fetch_all(query).await?;
+    let rows: Vec<StateRow> = pool.fetch_all(query).await?;
     states_in(rows)
 }
 
@@ -57,12 +57,12 @@ LEFT JOIN LATERAL (
 ) m ON true";
 
 pub(super) async fn states(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     conversations: &[ConversationId],
 ) -> Result<Vec<ConversationState>> {
     let query = sqlx::query_as(STATES).bind(user.uuid()).bind(uuids(conversations));
-    let rows: Vec<StateRow> = sessions.fetch_all(query).await?;
+    let rows: Vec<StateRow> = pool.fetch_all(query).await?;
     states_in(rows)
 }
 
@@ -72,13 +72,13 @@ LEFT JOIN membership q ON q.conversation_id = p.conversation_id AND q.user_id = 
 WHERE p.conversation_id = $1 AND p.user_id = $2";
 
 pub(super) async fn read_positions(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     conversation: ConversationId,
     users: &[UserId],
 ) -> Result<Vec<ReadPosition>> {
     let query = sqlx::query_as(READ_POSITIONS).bind(conversation.uuid()).bind(user.uuid()).bind(uuids(users));
-    let rows: Vec<ReadPositionColumns> = sessions.fetch_all(query).await?;
+    let rows: Vec<ReadPositionColumns> = pool.fetch_all(query).await?;
     read_positions_in(rows)
 }
 
@@ -98,7 +98,7 @@ WHERE p.conversation_id = $1 AND p.user_id = $2
 
 /// Two statements, the second only when nothing rose: it reads what is there by then, never less than was there before.
 pub(super) async fn mark_read(
-    sessions: &Sessions,
+    pool: &StatementPool,
     user: UserId,
     conversation: ConversationId,
     up_to: ReadUpTo,
@@ -110,11 +110,11 @@ pub(super) async fn mark_read(
     };
     let query = sqlx::query_as(MARK_READ).bind(conversation.uuid()).bind(user.uuid());
     let query = query.bind(seq).bind(message).bind(now.as_micros());
-    let risen: Option<ReadStateRow> = sessions.fetch_optional(query).await?;
+    let risen: Option<ReadStateRow> = pool.fetch_optional(query).await?;
     if let Some(row) = risen {
         return Ok(row.state(true));
     }
     let query = sqlx::query_as(READ_STATE).bind(conversation.uuid()).bind(user.uuid()).bind(message);
-    let row: Option<ReadStateRow> = sessions.fetch_optional(query).await?;
+    let row: Option<ReadStateRow> = pool.fetch_optional(query).await?;
     Ok(row.ok_or_else(|| Error::not_found("no such conversation or message"))?.state(false))
 }

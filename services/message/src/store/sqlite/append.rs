@@ -9,7 +9,7 @@ use messenger_db::run;
 use serde_json::{Value, json};
 use sqlx::{SqlitePool, SqliteTransaction};
 
-use super::listed::Listed;
+use super::multi_row::MultiRow;
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
     sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Refusal, Sent},
@@ -102,8 +102,8 @@ ON CONFLICT (conversation_id, user_id) DO UPDATE SET
     read_seq = max(membership.read_seq, excluded.read_seq)";
 
 /// The message stored before is found by the sender's own key, else by message id where one is given; so is a refusal.
-static DRAFT_FACTS: LazyLock<Listed> = LazyLock::new(|| {
-    Listed::new(
+static DRAFT_FACTS: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
         "WITH d (n, conversation_id, sender_id, client_message_id, message_id, reply_to_id) AS (VALUES ",
         "(?, ?, ?, ?, ?, ?)",
         ") SELECT h.type, h.is_restricted, h.last_seq, p.role, coalesce(k.id, i.id), r.reason, a.conversation_id
@@ -124,8 +124,8 @@ FROM message WHERE id IN (SELECT unhex(value) FROM json_each($1))";
 
 /// OR FAIL leaves the rows before a refused one, so that SQLite need not be able to take them back, which costs it a copy
 /// of each page: whoever gets the error rolls back further than this statement.
-static INSERT_MESSAGES: LazyLock<Listed> = LazyLock::new(|| {
-    Listed::new(
+static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
         "INSERT OR FAIL INTO message (position, conversation_id, seq, id, sender_id, created_at, origin, reply_to_id,
                                       digest, client_message_id, content, metadata) VALUES ",
         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -133,8 +133,8 @@ static INSERT_MESSAGES: LazyLock<Listed> = LazyLock::new(|| {
     )
 });
 
-static MOVE_HEADS: LazyLock<Listed> = LazyLock::new(|| {
-    Listed::new(
+static MOVE_HEADS: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
         "WITH u (conversation_id, seq, position, at) AS (VALUES ",
         "(?, ?, ?, ?)",
         ") UPDATE head SET last_seq = u.seq, last_position = u.position, last_activity_at = u.at
@@ -142,8 +142,8 @@ static MOVE_HEADS: LazyLock<Listed> = LazyLock::new(|| {
     )
 });
 
-static MOVE_READS: LazyLock<Listed> = LazyLock::new(|| {
-    Listed::new(
+static MOVE_READS: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
         "WITH u (conversation_id, user_id, seq, at) AS (VALUES ",
         "(?, ?, ?, ?)",
         ") UPDATE membership SET read_seq = u.seq, read_at = u.at

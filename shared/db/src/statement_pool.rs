@@ -1,4 +1,4 @@
-//! PostgreSQL sessions for single statements, held rather than pooled.
+//! A pool of PostgreSQL sessions for single statements.
 
 use std::{
     fmt, io,
@@ -28,22 +28,22 @@ const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// For what `statement_timeout` (5 s) cannot see: a server that is gone without a word.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(7);
 
-/// Sessions that run single statements. No transaction is ever open on one between two of them, so that nothing has to be
+/// A pool for single statements. No transaction is ever open on a session between two of them, so that nothing has to be
 /// asked of the database in between: a pool of sqlx asks twice, for more than a page of history costs.
 ///
 /// A session is kept only when its statement succeeded. It is closed when that failed, or its caller was dropped.
-pub struct Sessions {
+pub struct StatementPool {
     options: PgConnectOptions,
     /// The one used last is taken first: its plans and pages are in the caches.
     idle: Mutex<Vec<(PgConnection, Instant)>>,
-    places: Semaphore,
+    permits: Semaphore,
 }
 
-impl Sessions {
+impl StatementPool {
     /// At most `sessions_max`, each opened when it is needed.
     #[must_use]
     pub fn new(options: PgConnectOptions, sessions_max: u32) -> Self {
-        Self { options, idle: Mutex::default(), places: Semaphore::new(sessions_max as usize) }
+        Self { options, idle: Mutex::default(), permits: Semaphore::new(sessions_max as usize) }
     }
 
     /// All rows.
@@ -62,7 +62,7 @@ impl Sessions {
     /// The row, if there is one.
     ///
     /// # Errors
-    /// As [`Sessions::fetch_all`].
+    /// As [`StatementPool::fetch_all`].
     pub async fn fetch_optional<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<Option<O>, Error>
     where
         O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
@@ -75,7 +75,7 @@ impl Sessions {
     /// The row there is.
     ///
     /// # Errors
-    /// As [`Sessions::fetch_all`]; INTERNAL when there is none.
+    /// As [`StatementPool::fetch_all`]; INTERNAL when there is none.
     pub async fn fetch_one<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<O, Error>
     where
         O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
@@ -86,7 +86,7 @@ impl Sessions {
     /// For what it does.
     ///
     /// # Errors
-    /// As [`Sessions::fetch_all`].
+    /// As [`StatementPool::fetch_all`].
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<(), Error> {
         let mut session = self.session().await?;
         let outcome = timeout(STATEMENT_LIMIT, query.execute(&mut session.connection)).await;
@@ -94,11 +94,11 @@ impl Sessions {
     }
 
     async fn session(&self) -> Result<Session<'_>, Error> {
-        let place = timeout(ACQUIRE_TIMEOUT, self.places.acquire()).await;
-        let place = place.map_err(|_| error(sqlx::Error::PoolTimedOut))?.expect("never closed");
+        let permit = timeout(ACQUIRE_TIMEOUT, self.permits.acquire()).await;
+        let permit = permit.map_err(|_| error(sqlx::Error::PoolTimedOut))?.expect("never closed");
         let connection = timeout(CONNECT_TIMEOUT, self.connection()).await;
         let connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(error)?;
-        Ok(Session { sessions: self, connection, _place: place })
+        Ok(Session { pool: self, connection, _permit: permit })
     }
 
     async fn connection(&self) -> Result<PgConnection, sqlx::Error> {
@@ -123,31 +123,31 @@ impl Sessions {
 }
 
 /// The options may hold a password.
-impl fmt::Debug for Sessions {
+impl fmt::Debug for StatementPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").finish_non_exhaustive()
+        f.debug_struct("StatementPool").finish_non_exhaustive()
     }
 }
 
 struct Session<'a> {
-    sessions: &'a Sessions,
+    pool: &'a StatementPool,
     connection: PgConnection,
-    _place: SemaphorePermit<'a>,
+    _permit: SemaphorePermit<'a>,
 }
 
 impl Session<'_> {
     /// Kept for the next statement when this one succeeded.
     fn end<T>(self, outcome: Result<Result<T, sqlx::Error>, Elapsed>) -> Result<T, Error> {
-        let Self { sessions, connection, _place } = self;
+        let Self { pool, connection, _permit } = self;
         match outcome {
             Ok(Ok(answer)) => {
-                sessions.idle().push((connection, Instant::now()));
+                pool.idle().push((connection, Instant::now()));
                 Ok(answer)
             }
             Ok(Err(failure)) => {
                 // Where one was cut off, so were the others, most likely.
                 if is_lost(&failure) {
-                    sessions.idle().clear();
+                    pool.idle().clear();
                 }
                 Err(error(failure))
             }
