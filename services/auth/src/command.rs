@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use clap::{Args, Subcommand};
 use messenger_core::{Clock as _, Error, ErrorKind, Result, SystemClock, Timestamp, UserId};
 use messenger_db::{Location, StoreArgs};
+use messenger_rpc::Secret;
 use messenger_telemetry::{AUDIT, Audit};
 
 use crate::{
@@ -49,7 +50,7 @@ pub struct SealArgs {
     /// Encrypts the keys in the store: at least 32 random bytes in hexadecimal or base64. Once given it is needed for
     /// ever.
     #[arg(long, env = "MESSENGER_KEY_ENCRYPTION_SECRET", hide_env_values = true)]
-    pub key_encryption_secret: Option<Hidden>,
+    pub key_encryption_secret: Option<Secret>,
     /// The same, read from a file.
     #[arg(long, env = "MESSENGER_KEY_ENCRYPTION_SECRET_FILE")]
     pub key_encryption_secret_file: Option<PathBuf>,
@@ -61,7 +62,7 @@ impl SealArgs {
     /// # Errors
     /// VALIDATION_FAILED when it is weak or cannot be read.
     pub fn seal(&self) -> Result<Option<Seal>> {
-        let secret = self.key_encryption_secret.as_ref().map(|Hidden(secret)| secret.as_str());
+        let secret = self.key_encryption_secret.as_ref().map(Secret::expose);
         Seal::from_settings(secret, self.key_encryption_secret_file.as_ref())
     }
 }
@@ -73,22 +74,6 @@ impl fmt::Display for SealArgs {
             self.key_encryption_secret_file.as_ref().map_or_else(|| "(not set)".into(), |file| file.to_string_lossy());
         writeln!(f, "key-encryption-secret = {secret}")?;
         writeln!(f, "key-encryption-secret-file = {file}")
-    }
-}
-
-/// A setting that is never shown.
-#[derive(Clone)]
-pub struct Hidden(String);
-
-impl From<&str> for Hidden {
-    fn from(secret: &str) -> Self {
-        Self(secret.to_owned())
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
     }
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use messenger_core::{Error, ErrorKind, Result};
 use messenger_db::StoreArgs;
 use messenger_identity::TokenRules;
-use messenger_rpc::{ServeArgs, args::duration_within};
+use messenger_rpc::{ServeArgs, TokenNames, args::duration_within};
 use messenger_telemetry::{ProcessArgs, Settings};
 
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     foreign::Source,
     foreign_args::ForeignArgs,
     issuers::Accounts,
-    seal::Seal,
 };
 
 /// Every process keeps revocations a little longer than this.
@@ -65,12 +64,9 @@ pub struct TokenConfig {
     /// Life of a session nobody uses: 1m to 366d.
     #[arg(long, env = "MESSENGER_REFRESH_TOKEN_TTL", default_value = "30d", value_parser = refresh_token_ttl)]
     pub refresh_token_ttl: Duration,
-    /// `iss` of access tokens.
-    #[arg(long, env = "MESSENGER_TOKEN_ISSUER", default_value = "messenger")]
-    pub token_issuer: String,
-    /// `aud` of access tokens.
-    #[arg(long, env = "MESSENGER_TOKEN_AUDIENCE", default_value = "messenger")]
-    pub token_audience: String,
+    /// What access tokens must say.
+    #[command(flatten)]
+    pub names: TokenNames,
     /// What keys are encrypted with in the store.
     #[command(flatten)]
     pub seal: SealArgs,
@@ -100,7 +96,7 @@ impl TokenConfig {
     /// What verifiers check.
     #[must_use]
     pub fn rules(&self) -> TokenRules {
-        TokenRules { issuer: self.token_issuer.clone(), audience: self.token_audience.clone() }
+        self.names.rules()
     }
 
     /// Whether the settings fit together: what revokes a session is kept as long as its refresh tokens.
@@ -115,20 +111,12 @@ impl TokenConfig {
         Ok(())
     }
 
-    /// What keys are encrypted with; none: nothing.
-    ///
-    /// # Errors
-    /// VALIDATION_FAILED when the secret is weak or cannot be read.
-    pub fn seal(&self) -> Result<Option<Seal>> {
-        self.seal.seal()
-    }
-
     /// Other identity systems whose tokens are accepted.
     ///
     /// # Errors
     /// VALIDATION_FAILED when the settings do not fit together.
     pub fn sources(&self) -> Result<Vec<Source>> {
-        self.foreign.sources(&self.token_issuer)
+        self.foreign.sources(&self.names.token_issuer)
     }
 
     /// Whether users register and log in here.
@@ -143,20 +131,17 @@ impl fmt::Display for TokenConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "access-token-ttl = {}s", self.access_token_ttl.as_secs())?;
         writeln!(f, "refresh-token-ttl = {}s", self.refresh_token_ttl.as_secs())?;
-        writeln!(f, "token-issuer = {}", self.token_issuer)?;
-        writeln!(f, "token-audience = {}", self.token_audience)?;
+        write!(f, "{}", self.names)?;
         write!(f, "{}{}", self.seal, self.foreign)
     }
 }
 
 impl Default for TokenConfig {
     fn default() -> Self {
-        let TokenRules { issuer, audience } = TokenRules::default();
         Self {
             access_token_ttl: ACCESS_TOKEN_TTL_MAX,
             refresh_token_ttl: Duration::from_secs(30 * 86_400),
-            token_issuer: issuer,
-            token_audience: audience,
+            names: TokenNames::default(),
             seal: SealArgs::default(),
             foreign: ForeignArgs::default(),
         }

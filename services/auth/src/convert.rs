@@ -6,12 +6,12 @@ use messenger_proto::auth::v1 as proto;
 use messenger_rpc::{Caller, Service, from_timestamp, timestamp};
 
 use crate::{
-    identity::Registration,
     issuers::Issuers,
     model::{self, Client, Email, ForeignProfile, Password, Profile, Session, User},
     policy,
     revocations::Page,
     tokens::Tokens,
+    users::Registration,
 };
 
 /// Rows on a page of users nobody gave a size for.

@@ -8,21 +8,21 @@ mod config;
 mod convert;
 pub mod foreign;
 mod foreign_args;
-pub mod guesses;
-pub mod identity;
-pub mod issuers;
+mod guesses;
+mod issuers;
 pub mod keys;
 pub mod model;
-pub mod passwords;
-pub mod policy;
-pub mod refresh;
-pub mod revocations;
+mod passwords;
+mod policy;
+mod refresh;
+mod revocations;
 mod rpc;
 pub mod seal;
 pub mod search;
-pub mod sessions;
+mod sessions;
 pub mod store;
-pub mod tokens;
+mod tokens;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,20 +38,20 @@ pub use self::{
     command::{KeysCommand, UsersCommand},
     config::{Command, Config, TokenConfig},
     foreign_args::ForeignArgs,
-    rpc::{Rpc, SESSION_ID},
     store::open as open_store,
 };
 use self::{
     foreign::{Foreign, Pace},
     guesses::Guesses,
-    identity::Users,
     issuers::Issuers,
     keys::KeyRing,
     passwords::Passwords,
     revocations::Revocations,
+    rpc::Rpc,
     sessions::Sessions,
     store::Store,
     tokens::Issuer,
+    users::Users,
 };
 
 /// Larger than any request of this service: 1,000 ids.
@@ -76,7 +76,7 @@ pub struct Auth {
 /// VALIDATION_FAILED, for the operator, when a setting cannot be used; UNAVAILABLE or INTERNAL when the store cannot.
 pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Auth> {
     config.check()?;
-    let (keys, refresh_secret) = KeyRing::open(store.clone(), clock.clone(), config.seal()?).await?;
+    let (keys, refresh_secret) = KeyRing::open(store.clone(), clock.clone(), config.seal.seal()?).await?;
     let keys = Arc::new(keys);
     let foreign = Foreign::open(config.sources()?, store.clone(), clock.clone(), Pace::default()).await?;
     let verifier = Arc::new(Verifier::new(config.rules(), clock.clone()));

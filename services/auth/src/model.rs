@@ -49,9 +49,9 @@ impl Email {
 
 fn has_email_shape(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
-    let is_odd = |c: char| c.is_whitespace() || c.is_control() || c == '@';
+    let is_odd = |c: char| c.is_whitespace() || c.is_control();
     let labels_are_filled = domain.contains('.') && domain.split('.').all(|label| !label.is_empty());
-    !local.is_empty() && labels_are_filled && !text.chars().any(|c| c != '@' && is_odd(c)) && !domain.contains('@')
+    !local.is_empty() && labels_are_filled && !text.chars().any(is_odd) && !domain.contains('@')
 }
 
 /// Addresses never reach a log.

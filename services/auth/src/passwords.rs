@@ -33,13 +33,13 @@ const HASH_OF_NOBODY: &str =
 pub struct Passwords {
     argon2: Argon2<'static>,
     /// Of the running and the waiting.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     running: Arc<Semaphore>,
 }
 
-/// A place among those who hash, held until the hash is done.
-pub struct HashPlace {
-    _place: OwnedSemaphorePermit,
+/// To hash once: held until the hash is done.
+pub struct HashPermit {
+    _permit: OwnedSemaphorePermit,
     _running: OwnedSemaphorePermit,
 }
 
@@ -49,7 +49,7 @@ impl Default for Passwords {
         let hashes_max = available_parallelism().map_or(1, |cores| (cores.get() - 1).max(1));
         Self {
             argon2: Argon2::default(),
-            places: Arc::new(Semaphore::new(hashes_max + QUEUE_HASHES_MAX)),
+            permits: Arc::new(Semaphore::new(hashes_max + QUEUE_HASHES_MAX)),
             running: Arc::new(Semaphore::new(hashes_max)),
         }
     }
@@ -70,7 +70,7 @@ impl Passwords {
     ///
     /// # Errors
     /// INTERNAL when the hash is none.
-    pub async fn verify(&self, password: Password, hash: Option<String>, admission: HashPlace) -> Result<bool> {
+    pub async fn verify(&self, password: Password, hash: Option<String>, admission: HashPermit) -> Result<bool> {
         let argon2 = self.argon2.clone();
         let is_known = hash.is_some();
         let hash = hash.unwrap_or_else(|| HASH_OF_NOBODY.to_owned());
@@ -85,11 +85,11 @@ impl Passwords {
         Ok(is_equal.await? && is_known)
     }
 
-    /// A place for one hash.
+    /// A permit for one hash.
     ///
     /// # Errors
     /// RATE_LIMITED when too many are waiting.
-    pub async fn admit(&self) -> Result<HashPlace> {
+    pub async fn admit(&self) -> Result<HashPermit> {
         let began = Instant::now();
         let admission = self.wait().await.inspect_err(|_| {
             metrics::counter!("messenger_password_hashes_refused_total").increment(1);
@@ -98,14 +98,14 @@ impl Passwords {
         Ok(admission)
     }
 
-    async fn wait(&self) -> Result<HashPlace> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+    async fn wait(&self) -> Result<HashPermit> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| busy())?;
         let running = timeout(WAIT_MAX, Arc::clone(&self.running).acquire_owned()).await.map_err(|_| busy())?;
-        Ok(HashPlace { _place: place, _running: running.map_err(Error::internal)? })
+        Ok(HashPermit { _permit: permit, _running: running.map_err(Error::internal)? })
     }
 }
 
-async fn run<T: Send + 'static>(admission: HashPlace, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+async fn run<T: Send + 'static>(admission: HashPermit, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     let hashing = spawn_blocking(move || {
         // Held until the hash is done, also when nobody waits for it any more.
         let _admission = admission;
@@ -120,7 +120,7 @@ fn busy() -> Error {
 
 impl fmt::Debug for Passwords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Passwords({} places free)", self.places.available_permits())
+        write!(f, "Passwords({} permits free)", self.permits.available_permits())
     }
 }
 
@@ -135,12 +135,12 @@ mod tests {
     #[tokio::test]
     async fn verifies_what_it_hashed() {
         let passwords = Passwords::default();
-        let hash = passwords.hash(password("correct horse")).await.expect("a place");
+        let hash = passwords.hash(password("correct horse")).await.expect("a permit");
         let costs = "$argon2id$v=19$m=19456,t=2,p=1$";
         assert!(hash.starts_with(costs) && HASH_OF_NOBODY.starts_with(costs), "{hash}");
         assert_eq!(hash.len(), HASH_OF_NOBODY.len());
         let verify = async |text, hash| {
-            let admission = passwords.admit().await.expect("a place");
+            let admission = passwords.admit().await.expect("a permit");
             passwords.verify(password(text), hash, admission).await.expect("a hash")
         };
         assert!(verify("correct horse", Some(hash.clone())).await);
@@ -161,6 +161,6 @@ mod tests {
         };
         let (waited, late) = tokio::join!(waiting, late);
         assert_eq!(late, Some((ErrorKind::RateLimited, Some(WAIT_MAX))));
-        assert!(waited.into_iter().all(|place| place.is_err_and(|error| error.kind() == ErrorKind::RateLimited)));
+        assert!(waited.into_iter().all(|permit| permit.is_err_and(|error| error.kind() == ErrorKind::RateLimited)));
     }
 }

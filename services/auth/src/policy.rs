@@ -1,4 +1,4 @@
-//! Who may see what: pure functions. Who may call what: [`messenger_rpc::policy`].
+//! Who may see what: pure functions. Who may call what: `policy` in `messenger_rpc`.
 
 use messenger_core::UserId;
 use messenger_rpc::Caller;

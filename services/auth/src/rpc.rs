@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use futures_util::{Stream, StreamExt as _};
 use messenger_core::{Clock, Error, Result, SessionId, UserId};
 use messenger_proto::auth::v1::{auth_service_server::AuthService, *};
-use messenger_rpc::{Caller, to_status};
+use messenger_rpc::{Caller, SESSION_ID, to_status};
 use messenger_telemetry::Shutdown;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,21 +13,18 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     convert,
-    identity::Users,
     issuers::Issuers,
     model::{Email, Password},
     revocations::Revocations,
     sessions::Sessions,
+    users::Users,
 };
 
-/// The session a service acts for, beside `x-on-behalf-of`: the gateway sends it with Logout and ChangePassword. An end
-/// user's own token names its session.
-pub const SESSION_ID: &str = "x-session-id";
 const PAGES_WAITING_MAX: usize = 4;
 
 /// Answers gRPC calls.
 #[derive(Clone)]
-pub struct Rpc {
+pub(crate) struct Rpc {
     pub(crate) users: Arc<Users>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) revocations: Arc<Revocations>,

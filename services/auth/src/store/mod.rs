@@ -17,9 +17,8 @@ pub use self::{
     access::AccessStore,
     foreign::{ForeignStore, Known},
     keys::{KeyStore, Replaces},
-    postgres::PostgresStore,
-    sqlite::SqliteStore,
 };
+use self::{postgres::PostgresStore, sqlite::SqliteStore};
 use crate::{
     model::{
         Account, Digest, Email, NewSession, PasswordChange, Profile, ProfileChange, RefreshState, Rotation, Session,
@@ -40,11 +39,11 @@ pub async fn open(location: &Location) -> Result<Arc<dyn Store>> {
     Ok(match location {
         Location::Postgres(url) => {
             let pool = open_postgres(url, CONTEXT, &migrations::POSTGRES, CONNECTIONS_MAX).await?;
-            Arc::new(PostgresStore::new(pool))
+            Arc::new(PostgresStore { pool })
         }
         Location::Sqlite(folder) => {
             let file = Location::sqlite_file(folder, CONTEXT);
-            Arc::new(SqliteStore::new(open_sqlite(&file, &migrations::SQLITE).await?))
+            Arc::new(SqliteStore { pools: open_sqlite(&file, &migrations::SQLITE).await? })
         }
     })
 }
@@ -62,9 +61,10 @@ pub trait Store: AccessStore + ForeignStore + KeyStore + Send + Sync + 'static {
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>>;
     /// All with this address: ours, and those other identity systems gave it to.
     async fn users_by_email(&self, email: &Email, rows_max: i64) -> Result<Vec<User>>;
-    /// The lowest of a user's words in the range: where it stands in a search.
-    async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>>;
-    /// Users by their lowest word in the range, after a place (the range's beginning and the nil id: from the first).
+    /// The lowest of a user's words in the range: by it the user stands in a search.
+    async fn lowest_word(&self, id: UserId, range: &WordRange) -> Result<Option<String>>;
+    /// Users by their lowest word in the range, after this word and user (the range's beginning and the nil id: from the
+    /// first).
     async fn search(&self, range: &WordRange, after: (&str, UserId), rows_max: i64) -> Result<Vec<User>>;
     /// Replaces what is given of a profile. Errors: NOT_FOUND.
     async fn update_profile(&self, id: UserId, change: ProfileChange) -> Result<User>;

@@ -20,16 +20,8 @@ use crate::{
 
 /// The store on PostgreSQL.
 #[derive(Debug, Clone)]
-pub struct PostgresStore {
+pub(super) struct PostgresStore {
     pub(super) pool: PgPool,
-}
-
-impl PostgresStore {
-    /// On a pool whose schema is up to date.
-    #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
-    }
 }
 
 #[async_trait]
@@ -99,7 +91,7 @@ impl Store for PostgresStore {
     }
 
     #[instrument(level = "debug", skip_all)]
-    async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
+    async fn lowest_word(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
         query_scalar(
             "SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 ORDER BY word LIMIT 1",
         )

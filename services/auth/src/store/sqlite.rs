@@ -19,16 +19,8 @@ use crate::{
 
 /// The store on SQLite.
 #[derive(Debug, Clone)]
-pub struct SqliteStore {
+pub(super) struct SqliteStore {
     pub(super) pools: SqlitePools,
-}
-
-impl SqliteStore {
-    /// On pools whose schema is up to date.
-    #[must_use]
-    pub const fn new(pools: SqlitePools) -> Self {
-        Self { pools }
-    }
 }
 
 #[async_trait]
@@ -100,7 +92,7 @@ impl Store for SqliteStore {
     }
 
     #[instrument(level = "debug", skip_all)]
-    async fn search_place(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
+    async fn lowest_word(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
         query_scalar(
             "SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 ORDER BY word LIMIT 1",
         )

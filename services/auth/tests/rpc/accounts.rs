@@ -12,7 +12,7 @@ use messenger_rpc::{from_status, request_as};
 use tonic::Request;
 
 use crate::{
-    common::Place,
+    common::TestStore,
     server::{NOW, PASSWORD, Server, Services, bearer, in_session, kind, registration},
 };
 
@@ -30,10 +30,10 @@ async fn a_user_from_registration_to_logout_over_tcp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_from_registration_to_logout_on_postgresql() {
-    let server = Server::on(Place::postgres().await).await;
+    let server = Server::on(TestStore::postgres().await).await;
     walk(&server, server.services()).await;
     assert!(server.shutdown.drain(Duration::from_secs(30)).await);
-    server.place.remove().await;
+    server.test_store.remove().await;
 }
 
 async fn walk(server: &Server, mut services: Services) {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    common::Place,
+    common::TestStore,
     server::{NOW, Server, bearer, kind, registration},
 };
 
@@ -76,7 +76,7 @@ impl Server {
 async fn a_row_at_first_use_that_follows_the_claims() -> anyhow::Result<()> {
     let key = IdentityKey::rs256("k1")?;
     let system = IdentitySystem::start(&[&key]).await?;
-    let server = Server::with(Place::sqlite(), &accepting(&[&system])).await;
+    let server = Server::with(TestStore::sqlite(), &accepting(&[&system])).await;
     let id = foreign_user_id(&system.issuer(), "ann").to_string();
     let token = key.token(&claims(&system, "ann", NOW));
     server.let_in(&token).await;
@@ -105,7 +105,7 @@ async fn a_row_at_first_use_that_follows_the_claims() -> anyhow::Result<()> {
 async fn profiles_are_pushed() -> anyhow::Result<()> {
     let key = IdentityKey::eddsa("k1")?;
     let system = IdentitySystem::start(&[&key]).await?;
-    let server = Server::with(Place::sqlite(), &accepting(&[&system])).await;
+    let server = Server::with(TestStore::sqlite(), &accepting(&[&system])).await;
     let push = |name: &str, as_of: Option<Timestamp>| UpsertUserRequest {
         issuer: system.issuer(),
         subject: "ann".to_owned(),
@@ -150,9 +150,7 @@ async fn profiles_are_pushed() -> anyhow::Result<()> {
 async fn keys_of_every_kind_rotate_with_overlap_and_an_outage_is_survived() -> anyhow::Result<()> {
     let [rsa, ec, ed] = [IdentityKey::rs256("k1")?, IdentityKey::es256("k2")?, IdentityKey::eddsa("k3")?];
     let system = IdentitySystem::start(&[&rsa]).await?;
-    let place = Place::sqlite();
-    let location = place.location();
-    let server = Server::with(place, &accepting(&[&system])).await;
+    let server = Server::with(TestStore::sqlite(), &accepting(&[&system])).await;
     let token = |key: &IdentityKey| key.token(&claims(&system, "ann", NOW));
     server.has_foreign_keys().await;
     server.let_in(&token(&rsa)).await;
@@ -170,8 +168,7 @@ async fn keys_of_every_kind_rotate_with_overlap_and_an_outage_is_survived() -> a
     // Away, and another process begins on the same store meanwhile: the last keys are good.
     system.set_away(true);
     server.let_in(&token(&ec)).await;
-    let messenger_db::Location::Sqlite(folder) = location else { unreachable!("it is SQLite") };
-    let store = messenger_auth::open_store(&messenger_db::Location::Sqlite(folder)).await?;
+    let store = server.test_store.open().await;
     let second = messenger_auth::build(&accepting(&[&system]), store, server.clock.clone()).await?;
     let identity = second.verifier().identify(&token(&rsa)).await?;
     assert_eq!(identity.user_id, foreign_user_id(&system.issuer(), "ann"));
@@ -191,7 +188,7 @@ async fn keys_of_every_kind_rotate_with_overlap_and_an_outage_is_survived() -> a
 async fn what_is_no_key_set_changes_nothing() -> anyhow::Result<()> {
     let key = IdentityKey::es256("k1")?;
     let system = IdentitySystem::start(&[&key]).await?;
-    let store = Place::sqlite();
+    let store = TestStore::sqlite();
     let store = store.open().await;
     let clock = std::sync::Arc::new(messenger_core::ManualClock::new(NOW));
     let rules = TokenRules { issuer: system.issuer(), audience: AUDIENCE.to_owned() };
@@ -231,7 +228,7 @@ async fn what_is_no_key_set_changes_nothing() -> anyhow::Result<()> {
 async fn logout_and_deactivation_end_tokens_of_others() -> anyhow::Result<()> {
     let key = IdentityKey::eddsa("k1")?;
     let system = IdentitySystem::start(&[&key]).await?;
-    let server = Server::with(Place::sqlite(), &accepting(&[&system])).await;
+    let server = Server::with(TestStore::sqlite(), &accepting(&[&system])).await;
     let token = |seconds| key.token(&claims(&system, "ann", later(seconds)));
     server.let_in(&token(0)).await;
     // By a clock that is ahead.
@@ -283,8 +280,8 @@ async fn without_accounts_of_our_own() -> anyhow::Result<()> {
     let system = IdentitySystem::start(&[&key]).await?;
     let mut config = accepting(&[&system]);
     config.foreign.no_own_accounts = true;
-    let place = mem::replace(&mut both.place, Place::sqlite());
-    let server = Server::with(place, &config).await;
+    let test_store = mem::replace(&mut both.test_store, TestStore::sqlite());
+    let server = Server::with(test_store, &config).await;
     server.let_in(&key.token(&claims(&system, "ann", NOW))).await;
     assert_eq!(server.knock(&ann.tokens.access_token).await, Err(ErrorKind::Unauthenticated));
     let mut services = server.in_process();

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use messenger_auth::{
-    TokenConfig,
     keys::{KeyRing, PUBLISHED_BEFORE},
     seal::Seal,
     store::Replaces,
@@ -13,7 +12,7 @@ use messenger_proto::auth::v1::{GetJwksRequest, LoginResponse};
 use serde_json::Value;
 
 use crate::{
-    common::Place,
+    common::TestStore,
     server::{PASSWORD, Server, header},
 };
 
@@ -22,7 +21,7 @@ const OTHER: &str = "3f1b6a93c4d7e80f5a6b7c8d9e0f112233445566778899aabbccddeeff0
 
 impl Server {
     async fn rotate(&self, replaces: Replaces) -> String {
-        let ring = KeyRing::open(self.place.open().await, self.clock.clone(), None).await.expect("opened").0;
+        let ring = KeyRing::open(self.test_store.open().await, self.clock.clone(), None).await.expect("opened").0;
         ring.rotate(replaces).await.expect("rotated").0
     }
 
@@ -81,17 +80,17 @@ async fn a_key_that_leaked_is_worth_nothing_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_at_rest() {
-    for place in [Place::sqlite(), Place::postgres().await] {
+    for test_store in [TestStore::sqlite(), TestStore::postgres().await] {
         let clock = Server::start().await.clock.clone();
         let open = async |secret: Option<&str>| {
             let seal = secret.map(|secret| Seal::new(secret).expect("strong"));
-            KeyRing::open(place.open().await, clock.clone(), seal).await
+            KeyRing::open(test_store.open().await, clock.clone(), seal).await
         };
         let (plain, refresh_secret) = open(None).await.expect("made");
         let (sealed, same_secret) = open(Some(SECRET)).await.expect("encrypted in place");
         assert!(plain.jwks() == sealed.jwks() && refresh_secret == same_secret);
         sealed.rotate(Replaces::InTurn).await.expect("rotated");
-        let stored = place.open().await.keys().await.expect("read");
+        let stored = test_store.open().await.keys().await.expect("read");
         assert!(stored.signing.len() == 2 && stored.refresh_secret.sealed_by.is_some());
         for key in &stored.signing {
             // Not the beginning of PKCS#8.
@@ -103,7 +102,6 @@ async fn keys_at_rest() {
             assert!(error.message().contains(says), "{}", error.message());
         }
         open(Some(SECRET)).await.expect("again");
-        place.remove().await;
+        test_store.remove().await;
     }
-    assert!(TokenConfig::default().seal().expect("none").is_none());
 }

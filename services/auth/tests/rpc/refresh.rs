@@ -99,7 +99,7 @@ async fn row_35_a_copied_token_is_known_however_often_the_session_went_on() {
     let server = Server::start().await;
     let ann = server.registered("Ann", "ann@example.org").await;
     let copied = &ann.tokens.refresh_token;
-    let (store, used_at) = (server.place.open().await, server.clock.now());
+    let (store, used_at) = (server.test_store.open().await, server.clock.now());
     let session_id = session_of(&ann.tokens.access_token).parse().expect("a UUID");
     let mut from = [0; 32];
     from.copy_from_slice(digest(&SHA256, &URL_SAFE_NO_PAD.decode(copied).expect("base64")).as_ref());
@@ -127,7 +127,7 @@ async fn row_35_no_token_of_a_refresh_outlives_the_end_of_all_sessions() {
     let server = Server::start().await;
     let ann = server.registered("Ann", "ann@example.org").await;
     let clock = Arc::new(ManualClock::new(NOW));
-    let behind = build(&TokenConfig::default(), server.place.open().await, clock).await.expect("built");
+    let behind = build(&TokenConfig::default(), server.test_store.open().await, clock).await.expect("built");
     behind.start(&server.shutdown);
     let (channel, slot) = RpcChannel::in_process(Service::Gateway);
     slot.fill(behind.routes(server.credential.trust(), &server.shutdown));

@@ -75,7 +75,7 @@ async fn replay_then_live() {
 async fn other_processes_hear_of_it() {
     let server = Server::start().await;
     let clock: Arc<dyn Clock> = server.clock.clone();
-    let other = build(&TokenConfig::default(), server.place.open().await, clock.clone()).await.expect("built");
+    let other = build(&TokenConfig::default(), server.test_store.open().await, clock.clone()).await.expect("built");
     other.start(&server.shutdown);
     let ann = server.registered("Ann", "ann@example.org").await;
     let token = &ann.tokens.access_token;

@@ -3,17 +3,19 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use messenger_auth::{SESSION_ID, TokenConfig, build};
+use messenger_auth::{TokenConfig, build};
 use messenger_core::{ErrorKind, ManualClock, Timestamp, UserId};
 use messenger_proto::auth::v1::{
     GetUserRequest, LoginRequest, LoginResponse, RegisterRequest, Tokens, User, auth_service_client::AuthServiceClient,
 };
-use messenger_rpc::{HealthReporter, RpcChannel, Service, ServiceCredential, from_status, request_as, serve};
+use messenger_rpc::{
+    HealthReporter, RpcChannel, SESSION_ID, Service, ServiceCredential, from_status, request_as, serve,
+};
 use messenger_telemetry::Shutdown;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::Channel};
 
-use crate::common::Place;
+use crate::common::TestStore;
 
 pub const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Long enough for everything but a fault.
@@ -24,7 +26,7 @@ pub type Services = AuthServiceClient<RpcChannel>;
 pub type EndUsers = AuthServiceClient<Channel>;
 
 pub struct Server {
-    pub place: Place,
+    pub test_store: TestStore,
     pub clock: Arc<ManualClock>,
     pub credential: ServiceCredential,
     pub address: SocketAddr,
@@ -51,15 +53,15 @@ impl Registered {
 
 impl Server {
     pub async fn start() -> Self {
-        Self::on(Place::sqlite()).await
+        Self::on(TestStore::sqlite()).await
     }
 
-    pub async fn on(place: Place) -> Self {
-        Self::with(place, &TokenConfig::default()).await
+    pub async fn on(test_store: TestStore) -> Self {
+        Self::with(test_store, &TokenConfig::default()).await
     }
 
-    pub async fn with(place: Place, config: &TokenConfig) -> Self {
-        let store = place.open().await;
+    pub async fn with(test_store: TestStore, config: &TokenConfig) -> Self {
+        let store = test_store.open().await;
         let clock = Arc::new(ManualClock::new(NOW));
         let credential = ServiceCredential::random(Service::Gateway).expect("randomness");
         let shutdown = Shutdown::new();
@@ -72,7 +74,7 @@ impl Server {
         let address = listener.local_addr().expect("bound");
         let health = HealthReporter::new(&[]).await;
         shutdown.spawn(serve(listener.into(), routes, shutdown.token.clone(), health));
-        Self { place, clock, credential, address, shutdown, in_process }
+        Self { test_store, clock, credential, address, shutdown, in_process }
     }
 
     /// Services in the same process.

@@ -9,27 +9,27 @@ use messenger_auth::{
 };
 use messenger_core::Timestamp;
 
-use crate::{MONTH, NOW, common::Place};
+use crate::{MONTH, NOW, common::TestStore};
 
 fn signing_key(n: u8, signs_from: Timestamp) -> SigningKey {
     let private_key = StoredSecret { bytes: vec![n; 48], sealed_by: None };
     SigningKey { kid: format!("key-{n}"), private_key, signs_from }
 }
 
-pub async fn keys_are_agreed_on(place: &Place) {
+pub async fn keys_are_agreed_on(test_store: &TestStore) {
     let offered = |n: u8| Keys {
         signing: vec![signing_key(n, Timestamp::default())],
         refresh_secret: StoredSecret { bytes: vec![n; 32], sealed_by: None },
     };
-    let (one, other) = tokio::join!(place.open(), place.open());
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let offers = (0..10).map(|n| if n % 2 == 0 { &one } else { &other }.agree_on_keys(offered(n), NOW));
     let agreed: Vec<Keys> = join_all(offers).await.into_iter().map(|keys| keys.expect("agreed")).collect();
     assert!(agreed.iter().all(|keys| *keys == agreed[0] && keys.signing.len() == 1));
-    assert!(place.open().await.agree_on_keys(offered(99), NOW).await.expect("agreed") == agreed[0]);
+    assert!(test_store.open().await.agree_on_keys(offered(99), NOW).await.expect("agreed") == agreed[0]);
 }
 
-pub async fn keys_take_turns(place: &Place) {
-    let store = place.open().await;
+pub async fn keys_take_turns(test_store: &TestStore) {
+    let store = test_store.open().await;
     let kids = |keys: Keys| keys.signing.into_iter().map(|key| key.kid).collect::<Vec<_>>();
     assert!(store.keys().await.is_err(), "there are none yet");
     let offered = Keys {
@@ -51,8 +51,8 @@ pub async fn keys_take_turns(place: &Place) {
     assert_eq!(kids(store.keys().await.expect("read")), ["key-3"]);
 }
 
-pub async fn keys_are_sealed_in_place(place: &Place) {
-    let store = place.open().await;
+pub async fn keys_are_sealed_in_place(test_store: &TestStore) {
+    let store = test_store.open().await;
     let offered = Keys {
         signing: vec![signing_key(1, Timestamp::default())],
         refresh_secret: StoredSecret { bytes: vec![1; 32], sealed_by: None },

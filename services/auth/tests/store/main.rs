@@ -7,7 +7,7 @@ mod other_systems;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use common::Place;
+use common::TestStore;
 use futures_util::future::join_all;
 use messenger_auth::{
     model::{Account, Digest, Email, NewSession, PasswordChange, Profile, ProfileChange, Rotation, User},
@@ -35,17 +35,17 @@ macro_rules! contract {
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                let place = super::Place::sqlite();
-                super::$name(&place).await;
-                place.remove().await;
+                let test_store = super::TestStore::sqlite();
+                super::$name(&test_store).await;
+                test_store.remove().await;
             })*
         }
         mod on_postgres {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                let place = super::Place::postgres().await;
-                super::$name(&place).await;
-                place.remove().await;
+                let test_store = super::TestStore::postgres().await;
+                super::$name(&test_store).await;
+                test_store.remove().await;
             })*
         }
     };
@@ -97,8 +97,8 @@ const fn digest(generation: u8) -> Digest {
     [generation; 32]
 }
 
-async fn places_are_known_to_those_who_began_there(place: &Place) {
-    let store = place.open().await;
+async fn places_are_known_to_those_who_began_there(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, first) = registered(&store, "Ann", "ann@example.org").await;
     let (bob, _) = registered(&store, "Bob", "bob@example.org").await;
     let (here, there) = (digest(1), digest(2));
@@ -131,8 +131,8 @@ fn rotation(session_id: SessionId, generation: u8, used_at: Timestamp) -> Rotati
     }
 }
 
-async fn one_of_ten_registrations_wins(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+async fn one_of_ten_registrations_wins(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let attempts = (0..10).map(|n| {
         let store = if n % 2 == 0 { one.clone() } else { other.clone() };
         tokio::spawn(async move {
@@ -149,8 +149,8 @@ async fn one_of_ten_registrations_wins(place: &Place) {
     assert_eq!(found.len(), 1, "the others left nothing behind");
 }
 
-async fn accounts_are_found(place: &Place) {
-    let store = place.open().await;
+async fn accounts_are_found(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, _) = registered(&store, "Ann Lee", "ann@example.org").await;
     let (bob, _) = registered(&store, "Bob", "bob@example.org").await;
     let by_email = store.account_by_email(&ann.user.email).await.expect("answered").expect("known");
@@ -165,8 +165,8 @@ async fn accounts_are_found(place: &Place) {
     assert_eq!(ids, BTreeSet::from([ann.user.id, bob.user.id]));
 }
 
-async fn a_search_shows_each_user_once(place: &Place) {
-    let store = place.open().await;
+async fn a_search_shows_each_user_once(test_store: &TestStore) {
+    let store = test_store.open().await;
     let mut expected = BTreeSet::new();
     for n in 0..25 {
         // Found by the first name and by the last name.
@@ -175,12 +175,12 @@ async fn a_search_shows_each_user_once(place: &Place) {
         registered(&store, &format!("Bob{n}"), &format!("bob.{n}@example.org")).await;
     }
     let range = WordRange::new("ANN").expect("a query");
-    let (mut place, mut seen) = ((range.from.clone(), UserId::from_uuid(Uuid::nil())), Vec::new());
+    let (mut after, mut seen) = ((range.from.clone(), UserId::from_uuid(Uuid::nil())), Vec::new());
     loop {
-        let page = store.search(&range, (&place.0, place.1), 10).await.expect("found");
+        let page = store.search(&range, (&after.0, after.1), 10).await.expect("found");
         seen.extend(page.iter().map(|user| user.id));
         let Some(last) = page.last() else { break };
-        place = (store.search_place(last.id, &range).await.expect("answered").expect("stands there"), last.id);
+        after = (store.lowest_word(last.id, &range).await.expect("answered").expect("stands there"), last.id);
     }
     assert_eq!(seen.len(), 25);
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
@@ -191,8 +191,8 @@ async fn a_search_shows_each_user_once(place: &Place) {
     }
 }
 
-async fn profiles_change_in_parts(place: &Place) {
-    let store = place.open().await;
+async fn profiles_change_in_parts(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, _) = registered(&store, "Ann Lee", "ann@example.org").await;
     let name = "Ann Smith".to_owned();
     let words = words(&name);
@@ -204,15 +204,15 @@ async fn profiles_change_in_parts(place: &Place) {
     assert_eq!(users[0].profile, Profile { full_name: name, designation: String::new() });
     for (query, is_found) in [("smith", true), ("lee", false), ("ann@", false)] {
         let range = WordRange::new(query).expect("a query");
-        let place = store.search_place(ann.user.id, &range).await.expect("answered");
-        assert_eq!(place.is_some(), is_found, "{query}");
+        let word = store.lowest_word(ann.user.id, &range).await.expect("answered");
+        assert_eq!(word.is_some(), is_found, "{query}");
     }
     let error = store.update_profile(UserId::new(NOW), designated).await.expect_err("nobody");
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
-async fn a_changed_password_lets_no_session_begin(place: &Place) {
-    let store = place.open().await;
+async fn a_changed_password_lets_no_session_begin(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, first) = registered(&store, "Ann", "ann@example.org").await;
     let second = session(ann.user.id);
     assert!(store.begin_session(second.clone(), &ann.password_hash).await.expect("answered"));
@@ -228,8 +228,8 @@ async fn a_changed_password_lets_no_session_begin(place: &Place) {
     assert_eq!((revoked[0].session_id, revoked[0].except_session_id), (None, Some(first.id)));
 }
 
-async fn a_password_change_and_a_login_cannot_both_win(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+async fn a_password_change_and_a_login_cannot_both_win(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let (ann, first) = registered(&one, "Ann", "ann@example.org").await;
     let mut from = ann.password_hash;
     for n in 0..20 {
@@ -245,8 +245,8 @@ async fn a_password_change_and_a_login_cannot_both_win(place: &Place) {
     }
 }
 
-async fn one_of_ten_rotations_wins(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+async fn one_of_ten_rotations_wins(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let (ann, session) = registered(&one, "Ann", "ann@example.org").await;
     for generation in 0..5 {
         let rotations = (0..10).map(|n| {
@@ -264,8 +264,8 @@ async fn one_of_ten_rotations_wins(place: &Place) {
     assert!(one.refresh_state(SessionId::new(NOW), 0).await.expect("answered").is_none());
 }
 
-async fn uses_are_forgotten_after_the_grace(place: &Place) {
-    let store = place.open().await;
+async fn uses_are_forgotten_after_the_grace(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (_, session) = registered(&store, "Ann", "ann@example.org").await;
     for generation in 0..3 {
         let used_at = NOW.plus(Duration::from_secs(8) * generation.into());
@@ -279,8 +279,8 @@ async fn uses_are_forgotten_after_the_grace(place: &Place) {
     assert_eq!(used, [None, at(8), at(16), None]);
 }
 
-async fn a_session_is_ended_once_and_by_its_user(place: &Place) {
-    let store = place.open().await;
+async fn a_session_is_ended_once_and_by_its_user(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, session) = registered(&store, "Ann", "ann@example.org").await;
     let (bob, _) = registered(&store, "Bob", "bob@example.org").await;
     assert!(!store.end_session(bob.user.id, session.id, NOW).await.expect("answered"));
@@ -302,8 +302,8 @@ async fn a_session_is_ended_once_and_by_its_user(place: &Place) {
 }
 
 /// Whatever is read up to a head is complete: nothing ever appears below it.
-async fn revocations_come_in_the_order_of_their_numbers(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+async fn revocations_come_in_the_order_of_their_numbers(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let mut sessions = Vec::new();
     for n in 0..40 {
         let (account, session) = registered(&one, "Ann", &format!("ann{n}@example.org")).await;
@@ -332,8 +332,8 @@ async fn revocations_come_in_the_order_of_their_numbers(place: &Place) {
     assert_eq!(ids, sessions.iter().map(|(_, id)| *id).collect());
 }
 
-async fn a_revocation_of_all_is_later_than_every_token(place: &Place) {
-    let store = place.open().await;
+async fn a_revocation_of_all_is_later_than_every_token(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, session) = registered(&store, "Ann", "ann@example.org").await;
     // Another process's clock is ahead.
     let ahead = NOW.plus(Duration::from_secs(3));
@@ -346,8 +346,8 @@ async fn a_revocation_of_all_is_later_than_every_token(place: &Place) {
     assert_eq!(store.revocations(0, NOW, 100).await.expect("answered").len(), 1);
 }
 
-async fn what_is_over_is_purged(place: &Place) {
-    let store = place.open().await;
+async fn what_is_over_is_purged(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, session) = registered(&store, "Ann", "ann@example.org").await;
     assert!(store.rotate(rotation(session.id, 0, NOW)).await.expect("answered"));
     assert!(store.end_session(ann.user.id, session.id, NOW).await.expect("answered"));

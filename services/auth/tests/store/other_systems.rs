@@ -12,7 +12,7 @@ use messenger_core::{ErrorKind, Timestamp, UserId};
 use messenger_identity::foreign_user_id;
 use uuid::Uuid;
 
-use crate::{NOW, account, common::Place, registered, session};
+use crate::{NOW, account, common::TestStore, registered, session};
 
 fn described(issuer: &str, name: Option<&str>, as_of: Timestamp) -> ForeignProfile {
     ForeignProfile {
@@ -27,8 +27,8 @@ fn described(issuer: &str, name: Option<&str>, as_of: Timestamp) -> ForeignProfi
     }
 }
 
-pub async fn a_subject_is_one_user_however_many_describe_it_at_once(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+pub async fn a_subject_is_one_user_however_many_describe_it_at_once(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let attempts = (0..10).map(|n| {
         let store = if n % 2 == 0 { one.clone() } else { other.clone() };
         tokio::spawn(async move { store.describe(described("a", Some("Ann Lee"), NOW), NOW).await })
@@ -47,8 +47,8 @@ pub async fn a_subject_is_one_user_however_many_describe_it_at_once(place: &Plac
     assert!(one.account(found[0].id).await.expect("answered").is_none(), "it has no password");
 }
 
-pub async fn the_newest_description_wins(place: &Place) {
-    let store = place.open().await;
+pub async fn the_newest_description_wins(test_store: &TestStore) {
+    let store = test_store.open().await;
     let name = |known: Known| known.user.profile.full_name;
     let unnamed = name(store.describe(described("a", None, NOW), NOW).await.expect("described"));
     assert!(unnamed.starts_with("User "), "{unnamed}");
@@ -65,8 +65,8 @@ pub async fn the_newest_description_wins(place: &Place) {
     }
 }
 
-pub async fn one_address_of_two_issuers_and_of_ours(place: &Place) {
-    let store = place.open().await;
+pub async fn one_address_of_two_issuers_and_of_ours(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ours, _) = registered(&store, "Ann", "ann@example.org").await;
     for issuer in ["a", "b"] {
         store.describe(described(issuer, Some("Ann"), NOW), NOW).await.expect("described");
@@ -88,8 +88,8 @@ async fn account_again(store: &Arc<dyn Store>, email: &str) -> Option<ErrorKind>
     store.register(account, Vec::new(), session).await.err().map(|error| error.kind())
 }
 
-pub async fn a_deactivated_user_begins_no_session(place: &Place) {
-    let store = place.open().await;
+pub async fn a_deactivated_user_begins_no_session(test_store: &TestStore) {
+    let store = test_store.open().await;
     let (ann, first) = registered(&store, "Ann", "ann@example.org").await;
     store.deactivate(ann.user.id, NOW).await.expect("deactivated");
     store.deactivate(ann.user.id, NOW).await.expect("again");
@@ -106,8 +106,8 @@ pub async fn a_deactivated_user_begins_no_session(place: &Place) {
 }
 
 /// Whoever is let in by a token had it counted before the deactivation was dated.
-pub async fn a_deactivation_and_a_newer_token_cannot_both_win(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+pub async fn a_deactivation_and_a_newer_token_cannot_both_win(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     let user_id = foreign_user_id("a", "ann");
     one.describe(described("a", None, NOW), NOW).await.expect("described");
     for round in 1..20 {
@@ -131,8 +131,8 @@ pub async fn a_deactivation_and_a_newer_token_cannot_both_win(place: &Place) {
     }
 }
 
-pub async fn the_last_keys_of_a_system_are_kept(place: &Place) {
-    let (one, other) = tokio::join!(place.open(), place.open());
+pub async fn the_last_keys_of_a_system_are_kept(test_store: &TestStore) {
+    let (one, other) = tokio::join!(test_store.open(), test_store.open());
     assert_eq!(one.foreign_keys("a").await.expect("read"), None);
     for jwks in ["one", "two"] {
         one.keep_foreign_keys("a", jwks, NOW).await.expect("kept");
@@ -141,8 +141,8 @@ pub async fn the_last_keys_of_a_system_are_kept(place: &Place) {
     assert_eq!(one.foreign_keys("b").await.expect("read"), None);
 }
 
-pub async fn row_34_the_same_tokens_are_ended_once(place: &Place) {
-    let store = place.open().await;
+pub async fn row_34_the_same_tokens_are_ended_once(test_store: &TestStore) {
+    let store = test_store.open().await;
     let ann = store.describe(described("a", None, NOW), NOW).await.expect("described").user.id;
     for _ in 0..3 {
         store.end_sessions(ann, NOW).await.expect("ended");

@@ -13,7 +13,7 @@ use crate::{
     model::{
         self, Account, Client, Digest, Email, ForeignProfile, Password, PasswordChange, Profile, ProfileChange, User,
     },
-    passwords::{HashPlace, Passwords},
+    passwords::{HashPermit, Passwords},
     search::{WordRange, words},
     sessions::{Sessions, SignedIn},
     store::{Known, Store},
@@ -115,11 +115,11 @@ impl Users {
     async fn begin_session(
         &self,
         account: Option<Account>,
-        (password, place): (Password, HashPlace),
+        (password, permit): (Password, HashPermit),
         from: (String, Option<Digest>),
     ) -> Result<SignedIn> {
         let hash = account.as_ref().map(|account| account.password_hash.clone());
-        let is_right = self.passwords.verify(password, hash, place).await?;
+        let is_right = self.passwords.verify(password, hash, permit).await?;
         let account = account.filter(|_| is_right).ok_or_else(|| refused("unknown account or wrong password"))?;
         let (session, tokens) = self.sessions.begin(account.user.id, from)?;
         if !self.store.begin_session(session, &account.password_hash).await? {
@@ -217,7 +217,7 @@ impl Users {
             return Ok(UserPage { users, next_page_token: String::new() });
         }
         let range = WordRange::new(query)?;
-        let (word, after) = self.search_place(&range, token).await?;
+        let (word, after) = self.search_start(&range, token).await?;
         let mut users = self.store.search(&range, (&word, after), i64::from(rows) + 1).await?;
         let has_more = users.len() > rows as usize;
         users.truncate(rows as usize);
@@ -227,13 +227,13 @@ impl Users {
     }
 
     /// A token names the last user seen, not the word it was found by: that may have changed.
-    async fn search_place(&self, range: &WordRange, token: &str) -> Result<(String, UserId)> {
+    async fn search_start(&self, range: &WordRange, token: &str) -> Result<(String, UserId)> {
         let Some(id) = page::decode_token(token)? else {
             return Ok((range.from.clone(), UserId::from_uuid(Uuid::nil())));
         };
         let invalid = || Error::invalid("cursor", "is not a page token of this list");
         let id = UserId::parse("cursor", &id).map_err(|_| invalid())?;
-        Ok((self.store.search_place(id, range).await?.ok_or_else(invalid)?, id))
+        Ok((self.store.lowest_word(id, range).await?.ok_or_else(invalid)?, id))
     }
 
     /// Replaces what is given of a user's profile.
