@@ -72,11 +72,16 @@ impl Config {
     /// # Errors
     /// As [`StoreArgs::location`].
     pub fn bus(&self) -> Result<BusLocation> {
-        Ok(match (self.redis_url.as_deref(), self.store.location()?) {
-            (Some(url), _) if !url.is_empty() => BusLocation::Redis(url.to_owned()),
-            (_, Location::Postgres(url)) => BusLocation::Postgres(url),
-            (_, Location::Sqlite(_)) => BusLocation::Local,
+        Ok(match (self.redis_url(), self.store.location()?) {
+            (Some(url), _) => BusLocation::Redis(url.to_owned()),
+            (None, Location::Postgres(url)) => BusLocation::Postgres(url),
+            (None, Location::Sqlite(_)) => BusLocation::Local,
         })
+    }
+
+    /// An empty one is none: so it comes from files of settings.
+    fn redis_url(&self) -> Option<&str> {
+        self.redis_url.as_deref().filter(|url| !url.is_empty())
     }
 }
 
@@ -94,8 +99,7 @@ impl fmt::Display for Config {
         write!(f, "{}", self.store)?;
         writeln!(f, "conversation-url = {}", self.conversation_url)?;
         writeln!(f, "auth-url = {}", self.auth_url)?;
-        let has_redis = self.redis_url.as_deref().is_some_and(|url| !url.is_empty());
-        writeln!(f, "redis-url = {}", hidden(has_redis))?;
+        writeln!(f, "redis-url = {}", hidden(self.redis_url().is_some()))?;
         write!(f, "{}{}", self.serve, self.sends)?;
         write!(f, "{}", self.names)?;
         write!(f, "{}", self.process)

@@ -1,9 +1,7 @@
 //! Between the domain's words and the wire's.
 
 use bytes::Bytes;
-use messenger_core::{
-    ClientMessageId, Content, ConversationId, Error, ErrorKind, MessageId, Metadata, Position, Result, UserId,
-};
+use messenger_core::{ClientMessageId, Content, ConversationId, Error, MessageId, Metadata, Position, Result, UserId};
 use messenger_proto::{
     event::v1::{self as event, ConversationChanged, conversation_changed::Change as Changed, entry::Fact as Facts},
     message::v1::{self as wire, draft::Target as Targets, list_messages_request::From as Froms},
@@ -239,7 +237,7 @@ pub(crate) fn list_token(state: &ConversationState) -> String {
 /// The place a page token names; none for the first page.
 pub(crate) fn from_list_token(token: &str) -> Result<Option<(messenger_core::Timestamp, ConversationId)>> {
     let Some(key) = messenger_core::page::decode_token(token)? else { return Ok(None) };
-    let invalid = || Error::new(ErrorKind::ValidationFailed, "not a page token of this list");
+    let invalid = || Error::invalid("cursor", "is not a page token of this list");
     let (micros, id) = key.split_once('|').ok_or_else(invalid)?;
     let micros = micros.parse().map_err(|_| invalid())?;
     let id = ConversationId::parse("cursor", id).map_err(|_| invalid())?;

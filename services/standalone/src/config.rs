@@ -124,7 +124,7 @@ impl Config {
     /// # Errors
     /// VALIDATION_FAILED for a database URL of another kind.
     pub fn bus(&self) -> Result<BusLocation> {
-        Ok(match (self.store.location()?, &self.redis_url) {
+        Ok(match (self.store.location()?, self.redis_url()) {
             (Location::Sqlite(_), Some(_)) => {
                 tracing::warn!(
                     "--redis-url (REDIS_URL) is not used: on SQLite this is the only process. Set --database-url \
@@ -133,9 +133,14 @@ impl Config {
                 BusLocation::Local
             }
             (Location::Sqlite(_), None) => BusLocation::Local,
-            (Location::Postgres(_), Some(redis)) => BusLocation::Redis(redis.clone()),
+            (Location::Postgres(_), Some(redis)) => BusLocation::Redis(redis.to_owned()),
             (Location::Postgres(_), None) => BusLocation::Local,
         })
+    }
+
+    /// An empty one is none: so it comes from files of settings.
+    fn redis_url(&self) -> Option<&str> {
+        self.redis_url.as_deref().filter(|url| !url.is_empty())
     }
 
     /// Which services from outside are believed: with a certificate those that show one, else those with the secret, and
@@ -154,11 +159,11 @@ impl Config {
 /// The settings in force, secrets hidden.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hidden = |setting: &Option<String>| if setting.is_some() { "(hidden)" } else { "(not set)" };
+        let hidden = |is_set| if is_set { "(hidden)" } else { "(not set)" };
         write!(f, "{}", self.gateway)?;
         writeln!(f, "grpc-listen = {}", self.grpc_listen)?;
         write!(f, "{}", self.store)?;
-        writeln!(f, "redis-url = {}", hidden(&self.redis_url))?;
+        writeln!(f, "redis-url = {}", hidden(self.redis_url().is_some()))?;
         write!(f, "{}", self.connect)?;
         let acting: Vec<&str> = self.acting_services.iter().map(Name::as_str).collect();
         writeln!(f, "acting-services = {}", acting.join(","))?;

@@ -101,9 +101,10 @@ async fn help_and_settings_are_printed() -> anyhow::Result<()> {
     for flag in ["--listen", "--grpc-listen", "--data-dir", "--database-url", "--redis-url", "--allowed-origins"] {
         ensure!(help.contains(flag), "{flag} is not in --help");
     }
-    let settings = run("messenger", &["--database-url=postgres://user:hunter2@host/db", "--print-config"]).await?;
-    let settings = String::from_utf8_lossy(&settings.stdout).into_owned();
+    let given = ["--database-url=postgres://user:hunter2@host/db", "--redis-url=", "--print-config"];
+    let settings = String::from_utf8(run("messenger", &given).await?.stdout)?;
     ensure!(settings.contains("127.0.0.1:8080") && !settings.contains("hunter2"), "{settings}");
+    ensure!(settings.contains("redis-url = (not set)"), "an empty one is none: {settings}");
     Ok(())
 }
 
