@@ -6,7 +6,7 @@ use messenger_core::{
     Clock, ConversationId, ConversationType, Error, ErrorKind, ParticipantId, Result, Role, Timestamp, UserId,
     page::PageSize,
 };
-use messenger_telemetry::Audit;
+use messenger_telemetry::{Audit, AuditLimit};
 
 use crate::{
     convert,
@@ -27,13 +27,15 @@ pub struct Conversations {
     pub(crate) users: Users,
     pub(crate) outbox: Outbox,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Of changes.
+    pub(crate) refusals: AuditLimit,
 }
 
 impl Conversations {
     /// The conversations in `store`, of the users auth knows.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, users: Users, outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
-        Self { store, users, outbox, clock }
+        Self { store, users, outbox, clock, refusals: AuditLimit::default() }
     }
 
     /// The caller's conversation with another user, and whether it is new. Costs one read when it exists.
@@ -160,7 +162,7 @@ impl Conversations {
     pub async fn update(&self, caller: UserId, expected: Expected, update: GroupUpdate) -> Result<ConversationView> {
         let record = Audit::of("conversation.updated").by(caller).conversation(expected.id);
         let updated = self.write_update(caller, expected, update).await;
-        let conversation = record.outcome(self.settled(caller, expected.id, updated).await)?;
+        let conversation = record.decided(&self.refusals, self.settled(caller, expected.id, updated).await)?;
         Ok(ConversationView { conversation, role: Role::Admin, peer: None })
     }
 

@@ -46,7 +46,7 @@ impl Conversations {
     ) -> Result<Vec<Participant>> {
         let added = self.write_addition(caller, expected, &users).await;
         let added = self.settled(caller, expected.id, added).await;
-        Audit::of("participant.added").by(caller).conversation(expected.id).outcome_for(&users, added)
+        Audit::of("participant.added").by(caller).conversation(expected.id).decided_for(&users, &self.refusals, added)
     }
 
     async fn write_addition(&self, caller: UserId, expected: Expected, users: &[UserId]) -> Result<Vec<Participant>> {
@@ -91,7 +91,7 @@ impl Conversations {
         };
         let updated = self.write_role(caller, expected, user, role).await;
         let updated = self.settled(caller, expected.id, updated).await;
-        Audit::of(action).by(caller).conversation(expected.id).subject(user).outcome(updated)
+        Audit::of(action).by(caller).conversation(expected.id).subject(user).decided(&self.refusals, updated)
     }
 
     async fn write_role(&self, caller: UserId, expected: Expected, user: UserId, role: Role) -> Result<Participant> {
@@ -119,7 +119,11 @@ impl Conversations {
     pub async fn remove_participant(&self, caller: UserId, expected: Expected, user: UserId) -> Result<()> {
         let removed = self.write_removal(caller, expected, user).await;
         let removed = self.settled(caller, expected.id, removed).await;
-        Audit::of("participant.removed").by(caller).conversation(expected.id).subject(user).outcome(removed)
+        Audit::of("participant.removed")
+            .by(caller)
+            .conversation(expected.id)
+            .subject(user)
+            .decided(&self.refusals, removed)
     }
 
     async fn write_removal(&self, caller: UserId, expected: Expected, user: UserId) -> Result<()> {

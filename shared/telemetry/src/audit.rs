@@ -84,15 +84,20 @@ impl<'a> Audit<'a> {
         outcome
     }
 
-    /// Records how it went for each of those it was done to, and passes that on.
+    /// Records what was done, and what was refused within a limit: users may be refused without end. Passes either on.
     ///
     /// # Errors
     /// The outcome's own.
-    pub fn outcome_for<T>(self, subjects: &[UserId], outcome: Result<T>) -> Result<T> {
-        for subject in subjects {
-            self.subject(*subject).record(name(&outcome));
-        }
-        outcome
+    pub fn decided<T>(self, refusals: &AuditLimit, outcome: Result<T>) -> Result<T> {
+        if outcome.is_ok() { self.outcome(outcome) } else { self.outcome_within(refusals, outcome) }
+    }
+
+    /// The same for each of those it was done to.
+    ///
+    /// # Errors
+    /// The outcome's own.
+    pub fn decided_for<T>(self, subjects: &[UserId], refusals: &AuditLimit, outcome: Result<T>) -> Result<T> {
+        subjects.iter().fold(outcome, |outcome, subject| self.subject(*subject).decided(refusals, outcome))
     }
 
     /// Records that it was done.

@@ -115,6 +115,25 @@ async fn append_changes_by_guess(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A thousand users for a conversation that is not there, again and again: what is refused is counted, and not written
+/// without end.
+#[tokio::test]
+async fn row_84_refused_changes_fill_no_disk() -> anyhow::Result<()> {
+    let cluster = Cluster::start(Shape::StandaloneSqlite).await?;
+    let eve = cluster.api().register("eve").await?;
+    let id = |number: u32| format!("{number:08x}-0000-7000-8000-000000000000");
+    let nowhere = format!("conversations/{}/participants", id(0));
+    let users: Vec<String> = (0..1_000).map(id).collect();
+    for _ in 0..5 {
+        ensure!(call(&cluster, &eve, (Method::POST, &nowhere), json!({ "userIds": users })).await? == 404);
+    }
+    ensure!(call(&cluster, &eve, (Method::POST, "auth/logout-all"), Value::Null).await? < 300);
+    written(&cluster, &eve, &[("sessions.ended".to_owned(), "done".to_owned(), None)]).await?;
+    let refused = records(&cluster, &eve).into_iter().filter(|(action, ..)| action == "participant.added").count();
+    ensure!((1..500).contains(&refused), "{refused} records of 5,000");
+    Ok(())
+}
+
 #[tokio::test]
 async fn in_one_process() -> anyhow::Result<()> {
     account_for(Shape::StandaloneSqlite).await
