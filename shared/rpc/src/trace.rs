@@ -10,6 +10,8 @@ use opentelemetry::{
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use crate::policy;
+
 const TRACEPARENT: &str = "traceparent";
 /// Of many that were done together, so many are named.
 const LINKS_MAX: usize = 128;
@@ -79,7 +81,9 @@ pub fn join_request(span: &Span, headers: &HeaderMap) {
 
 /// The span a handler runs in. In process the caller's span is the current one and becomes its parent.
 pub(crate) fn server_span<B>(request: &Request<B>) -> Span {
-    let path = request.uri().path().trim_start_matches('/');
+    let path = request.uri().path();
+    // A path there is not is a stranger's words, which name no span.
+    let path = if policy::rule(path).is_some() { path.trim_start_matches('/') } else { "unknown call" };
     let (service, method) = path.split_once('/').unwrap_or((path, ""));
     let span = tracing::info_span!(
         "rpc",

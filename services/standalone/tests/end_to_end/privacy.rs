@@ -2,10 +2,12 @@
 //! password or token is in any log, span or figure. (The logs of every other test are looked through too, as each process
 //! ends.)
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use messenger_proto::message::v1::{GetMessageRequest, message_service_client::MessageServiceClient};
 use messenger_testkit::{Cluster, Shape, TestClient, User, Wire, privacy::find_private};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tonic::transport::Endpoint;
 
 use crate::traces::traced;
 
@@ -60,8 +62,18 @@ async fn by_rest(cluster: &Cluster, sender: &User, group: &str) -> anyhow::Resul
         ensure!(status.is_client_error(), "{path}: {status}");
     }
     let url = format!("{}/api/v1/{messages}", api.url());
+    let invented = Method::from_bytes(b"PLANTED-MARKER").context("a token")?;
+    ensure!(Client::new().request(invented, api.url()).send().await?.status().is_client_error());
     let truncated = Client::new().post(url).bearer_auth(&sender.token).body(r#"{"content":"planted-marker"#).send();
     ensure!(truncated.await?.status().is_client_error());
+    Ok(())
+}
+
+async fn by_grpc(cluster: &Cluster) -> anyhow::Result<()> {
+    let url = format!("http://{}", cluster.grpc("message"));
+    let channel = Endpoint::from_shared(url.clone())?.connect().await?;
+    let mut nobody = MessageServiceClient::with_origin(channel, format!("{url}/{MARKER}").parse()?);
+    ensure!(nobody.get_message(GetMessageRequest::default()).await.is_err());
     Ok(())
 }
 
@@ -87,6 +99,7 @@ async fn nothing_leaks(shape: Shape) -> anyhow::Result<()> {
     let group = cluster.api().group(&ann, false, &[&bob]).await?;
     by_sockets(&cluster, &ann, &group).await?;
     by_rest(&cluster, &ann, &group).await?;
+    by_grpc(&cluster).await?;
 
     collector.way_up("append", |way| way.len() > 1).await?;
     nothing_private("a trace", &format!("{:#?}", collector.spans.borrow()), &[&ann, &bob])?;
