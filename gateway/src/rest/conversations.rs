@@ -166,6 +166,7 @@ async fn create(
     headers: HeaderMap,
     Json(body): Json<NewConversation>,
 ) -> Answer {
+    gateway.rates.sends.create(caller.user_id())?;
     let mut conversations = gateway.services.conversation.clone();
     let required = |field| move || Error::invalid(field, "is required");
     match body.r#type.as_str() {
@@ -211,8 +212,9 @@ async fn update(
     Query(expected): Query<Expected>,
     Json(ConversationChange { name, is_restricted }): Json<ConversationChange>,
 ) -> Answer {
-    let conversation_id = ConversationId::parse("id", &id)?.to_string();
-    let expected_version = expected.version()?;
+    let conversation_id = ConversationId::parse("id", &id)?;
+    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
+    let (conversation_id, expected_version) = (conversation_id.to_string(), expected.version()?);
     let request = proto::UpdateConversationRequest { conversation_id, name, is_restricted, expected_version };
     let request = request_as(caller.user_id(), request);
     let answer = gateway.services.conversation.clone().update_conversation(request).await?.into_inner();

@@ -34,7 +34,9 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Problem> {
         let token = peer::bearer(&parts.headers)?.ok_or_else(|| Error::unauthenticated("a bearer token is needed"))?;
-        Ok(Self(gateway.verifier.identify(token).await?))
+        let identity = gateway.verifier.identify(token).await?;
+        gateway.rates.call(identity.user_id)?;
+        Ok(Self(identity))
     }
 }
 

@@ -97,6 +97,7 @@ async fn add(
     Json(NewParticipants { user_ids }): Json<NewParticipants>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
+    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
     let (id, expected_version) = (conversation_id.to_string(), expected.version()?);
     let request = proto::AddParticipantsRequest { conversation_id: id, user_ids, expected_version };
     let request = request_as(caller.user_id(), request);
@@ -125,6 +126,7 @@ async fn update(
         "MEMBER" => event::Role::Member,
         _ => return Err(Error::invalid("role", "must be ADMIN or MEMBER").into()),
     };
+    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
     let request = proto::UpdateParticipantRequest {
         conversation_id: conversation_id.to_string(),
         user_id: UserId::parse("userId", &user_id)?.to_string(),
@@ -174,7 +176,9 @@ async fn remove_user(
     (id, expected): (&str, &Expected),
     user_id: UserId,
 ) -> Result<StatusCode, Problem> {
-    let (conversation_id, user_id) = (ConversationId::parse("id", id)?.to_string(), user_id.to_string());
+    let conversation_id = ConversationId::parse("id", id)?;
+    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
+    let (conversation_id, user_id) = (conversation_id.to_string(), user_id.to_string());
     let request = proto::RemoveParticipantRequest { conversation_id, user_id, expected_version: expected.version()? };
     gateway.services.conversation.clone().remove_participant(request_as(caller.user_id(), request)).await?;
     Ok(StatusCode::NO_CONTENT)

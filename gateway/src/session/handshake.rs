@@ -122,7 +122,6 @@ impl Session {
             errand: None,
             alarm: Box::pin(sleep(Duration::ZERO)),
             has_warned: false,
-            flood: gateway.rates.flood(),
         };
         session.set_alarm();
         session

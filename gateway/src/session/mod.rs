@@ -35,10 +35,7 @@ use messenger_identity::Identity;
 use serde_json::value::RawValue;
 use tokio::time::Sleep;
 
-use self::{
-    catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, rates::Flood, reply::Request,
-    revocation::Renewal,
-};
+use self::{catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, reply::Request, revocation::Renewal};
 pub use self::{
     command::Command,
     frame::{Frame, ReplyTo, WireFormat},
@@ -48,7 +45,7 @@ pub use self::{
     outbound::{CloseReason, Outbound},
     pid::{Pid, ResumeKey},
     pipe::Pipe,
-    rates::Rates,
+    rates::{Flood, Rates},
 };
 
 /// What the undecided sends of one connection may weigh, 1 and another 1 for each KiB asked with; beyond, its next
@@ -76,7 +73,6 @@ pub struct Session {
     alarm: Pin<Box<Sleep>>,
     /// The client was told of the end of its token.
     has_warned: bool,
-    flood: Flood,
 }
 
 impl Session {
@@ -102,9 +98,6 @@ impl Session {
     /// Carries out one event of the client; call it in the order of arrival. It never waits and never fails:
     /// what goes wrong is answered.
     pub fn receive(&mut self, event: &str, data: Option<&RawValue>, reply_to: ReplyTo) {
-        if !self.flood.admits() {
-            return self.connection.outbound.close(CloseReason::Flood);
-        }
         let request = Request::new(&self.connection, event, reply_to);
         if let Err(error) = request.span().in_scope(|| self.command(event, data, &request)) {
             request.fail(&error);
@@ -113,9 +106,6 @@ impl Session {
 
     /// Answers what could not be read as an event (MALFORMED_FRAME, PAYLOAD_TOO_LARGE); the connection stays.
     pub fn refuse(&mut self, error: &Error, reply_to: ReplyTo) {
-        if !self.flood.admits() {
-            return self.connection.outbound.close(CloseReason::Flood);
-        }
         Request::unnamed(&self.connection, reply_to).fail(error);
     }
 

@@ -1,6 +1,9 @@
 //! How often a user may send, and what is a flood of events.
 
-use messenger_rpc::{SendLimits, SendRates};
+use std::{num::NonZeroU32, time::Duration};
+
+use messenger_core::{Error, UserId};
+use messenger_rpc::{Attempts, SendLimits, SendRates};
 use tokio::time::Instant;
 
 /// Rates of sends and of events; switched off, everything passes.
@@ -9,6 +12,8 @@ pub struct Rates {
     pub sends: SendLimits,
     /// Events a second of one connection.
     flood: Option<u64>,
+    /// Of calls by REST.
+    calls: Option<Attempts<UserId>>,
 }
 
 /// A connection whose events come at so many times the rate of its user's sends …
@@ -17,10 +22,15 @@ const FLOOD_FACTOR: u32 = 10;
 const FLOOD_SECONDS: u64 = 10;
 /// A pause after a burst counts as so many of these seconds at most, so that a burst alone is none.
 const PAUSE_SECONDS_MAX: u64 = 2;
+/// As many times its sends a user calls by REST, and after a pause as many at once as in this time. It is a rate already
+/// that nobody needs by hand.
+const CALLS_TIME: Duration = Duration::from_secs(3);
+/// Beyond, a call would have less than a microsecond.
+const CALLS_MAX: u32 = 1_000_000;
 
 /// Counts the events of one connection, second by second.
 #[derive(Debug)]
-pub(super) struct Flood {
+pub struct Flood {
     /// None: whatever comes is admitted.
     per_second_max: Option<u64>,
     began: Instant,
@@ -33,8 +43,8 @@ impl Flood {
         Self { per_second_max, began: Instant::now(), events: 0, seconds: 0 }
     }
 
-    /// Counts an event, whatever it is; false when they are so many that the connection is to be closed.
-    pub(super) fn admits(&mut self) -> bool {
+    /// Counts an event, or whatever else a client sends; false when they are so many that the connection is to be closed.
+    pub(crate) fn admits(&mut self) -> bool {
         let Some(per_second_max) = self.per_second_max else { return true };
         let seconds = self.began.elapsed().as_secs();
         if seconds > 0 {
@@ -57,19 +67,31 @@ impl Rates {
     #[must_use]
     pub fn new(rates: Option<SendRates>) -> Self {
         let flood = rates.map(|rates| u64::from(rates.per_user.get()) * u64::from(FLOOD_FACTOR));
-        Self { sends: SendLimits::new(rates), flood }
+        Self { sends: SendLimits::new(rates), flood, calls: rates.map(calls) }
+    }
+
+    /// Counts a call of a user by REST.
+    ///
+    /// # Errors
+    /// RATE_LIMITED with the time after which it would pass.
+    pub(crate) fn call(&self, user: UserId) -> Result<(), Error> {
+        self.calls.as_ref().map_or(Ok(()), |calls| calls.count(&user))
     }
 
     /// For a new connection.
-    pub(super) fn flood(&self) -> Flood {
+    pub(crate) fn flood(&self) -> Flood {
         Flood::new(self.flood)
     }
 }
 
+fn calls(rates: SendRates) -> Attempts<UserId> {
+    let seconds = u32::try_from(CALLS_TIME.as_secs()).expect("few");
+    let count = rates.per_user.get().saturating_mul(FLOOD_FACTOR).saturating_mul(seconds).min(CALLS_MAX);
+    Attempts::new(NonZeroU32::new(count).expect("a product of what is not zero"), CALLS_TIME)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroU32, time::Duration};
-
     use super::*;
 
     fn rates(per_user: u32) -> Rates {

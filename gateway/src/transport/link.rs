@@ -27,6 +27,8 @@ pub enum Received {
     Text(Utf8Bytes),
     /// A binary message, which no protocol of ours has.
     Binary,
+    /// A WebSocket ping; the next read answers it.
+    Ping,
     /// The answer to a WebSocket ping.
     Pong,
     /// A poll that can be answered.

@@ -25,7 +25,7 @@ use self::{
 };
 use crate::{
     rest::layers::protect,
-    session::{CloseReason, Frame, Gateway, Outbound, Session},
+    session::{CloseReason, Flood, Frame, Gateway, Outbound, Session},
 };
 
 /// Bytes in a frame of a client; a larger one is answered with an error.
@@ -108,6 +108,7 @@ pub(crate) struct Connection<P> {
     link: Link,
     session: Option<Session>,
     heartbeat: Heartbeat,
+    flood: Flood,
     protocol: P,
 }
 
@@ -119,7 +120,19 @@ enum Step {
     Draining,
 }
 
+impl Step {
+    /// Whether it costs the client nothing to have it happen again and again.
+    const fn is_sent_by_client(&self) -> bool {
+        matches!(self, Self::Received(Received::Text(_) | Received::Binary | Received::Ping | Received::Pong))
+    }
+}
+
 impl<P: Protocol> Connection<P> {
+    fn new(gateway: &Arc<Gateway>, link: Link, session: Option<Session>, protocol: P) -> Self {
+        let (heartbeat, flood) = (Heartbeat::new(gateway.config.heartbeat()), gateway.rates.flood());
+        Self { gateway: Arc::clone(gateway), link, session, heartbeat, flood, protocol }
+    }
+
     /// Serves the connection until it ends.
     async fn run(mut self) {
         let end = loop {
@@ -136,7 +149,11 @@ impl<P: Protocol> Connection<P> {
         if let Some(reason) = self.session.as_ref().and_then(|session| session.outbound().closing()) {
             return Err(End::Session(reason));
         }
-        match self.step().await {
+        let step = self.step().await;
+        if step.is_sent_by_client() && !self.flood.admits() {
+            return Err(End::Session(CloseReason::Flood));
+        }
+        match step {
             Step::Received(Received::Text(text)) => P::receive(self, text).await,
             Step::Received(Received::Binary) => P::binary(self),
             Step::Received(Received::Pong) => {
@@ -145,7 +162,7 @@ impl<P: Protocol> Connection<P> {
             }
             Step::Received(Received::Upgraded(socket)) => self.link.upgrade(socket).await,
             Step::Received(Received::Ended(end)) => Err(end),
-            Step::Received(Received::Poll) | Step::Maintained => Ok(()),
+            Step::Received(Received::Poll | Received::Ping) | Step::Maintained => Ok(()),
             Step::Writable => self.write().await,
             Step::Due(Due::Ping) => P::ping(self).await,
             Step::Due(Due::Silent) => Err(End::Silent),

@@ -119,15 +119,16 @@ impl Socket {
         self.stream.get_mut().lift();
     }
 
-    /// The next thing the peer sends; dropping it midway loses nothing. Pings are answered.
+    /// The next thing the peer sends; dropping it midway loses nothing.
     pub async fn receive(&mut self) -> Received {
         loop {
             match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => return Received::Text(text),
                 Some(Ok(Message::Binary(_))) => return Received::Binary,
                 Some(Ok(Message::Pong(_))) => return Received::Pong,
-                // The next read writes the answer to a ping or close.
-                Some(Ok(Message::Ping(_) | Message::Close(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Ping(_))) => return Received::Ping,
+                // The next read writes the answer to a close.
+                Some(Ok(Message::Close(_) | Message::Frame(_))) => {}
                 Some(Err(error)) => return Received::Ended(end(&error)),
                 None => return Received::Ended(End::Gone),
             }

@@ -18,7 +18,6 @@ use uuid::Uuid;
 
 use super::{
     Connection, End, Protocol,
-    heartbeat::Heartbeat,
     link::Link,
     origin,
     socket::{Handshake, Refusal},
@@ -103,9 +102,7 @@ fn credential(headers: &HeaderMap) -> (Option<&str>, Option<&'static str>) {
 async fn run(gateway: Arc<Gateway>, handshake: Handshake, session: Session) {
     let Some(mut socket) = handshake.socket().await else { return };
     socket.connected();
-    let heartbeat = Heartbeat::new(gateway.config.heartbeat());
-    let link = Link::socket(socket);
-    let mut connection = Connection { gateway, link, session: Some(session), heartbeat, protocol: Plain };
+    let mut connection = Connection::new(&gateway, Link::socket(socket), Some(session), Plain);
     if connection.greet().await.is_ok() {
         connection.run().await;
     }

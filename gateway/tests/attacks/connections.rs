@@ -191,6 +191,34 @@ async fn row_23_three_hundred_idle_connections_and_more_strangers_than_an_addres
     world.unharmed().await;
 }
 
+/// With a good token, so that none of them counts as a user's connection, either.
+#[tokio::test]
+async fn row_23_who_left_the_namespace_is_a_stranger_again() {
+    let world = World::start_with(Settings::default().with("--trusted-proxies=127.0.0.1")).await;
+    let eve = world.register("eve").await;
+    let path = "/socket.io/?EIO=4&transport=websocket";
+    let mut left = Vec::new();
+    let mut refused = None;
+    for _ in 0..60 {
+        let from = [("x-forwarded-for", "192.0.2.1")];
+        let Ok(mut socket) = Socket::try_open(&world.server, path, &from).await else {
+            refused = Some(left.len());
+            break;
+        };
+        assert!(socket.text().await.starts_with('0'));
+        socket.send(&format!(r#"40{{"token":"{}"}}"#, eve.token)).await;
+        assert!(socket.text().await.starts_with("40"));
+        socket.send("41").await;
+        // Answered by one that has a place still.
+        socket.send("40/nowhere,").await;
+        assert!(socket.text().await.starts_with("44"));
+        left.push(socket);
+    }
+    assert_eq!(refused, Some(50));
+    drop(left);
+    world.unharmed().await;
+}
+
 /// A request whose answer is far larger than what the system keeps, on a socket that keeps little.
 async fn ask_and_never_read(world: &World, path: &str, token: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use messenger_testkit::{TestClient, Wire};
+use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::interval,
+    time::{interval, timeout},
 };
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     client::{Socket, in_time, session},
@@ -61,6 +65,68 @@ async fn row_84_ten_times_the_rate_for_ten_seconds_closes() {
         }
     }
     assert!(sent > 200, "closed after {sent}, and not at once");
+    world.unharmed().await;
+}
+
+/// What is no event costs as much to read.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_84_whatever_comes_at_ten_times_the_rate_closes() {
+    let world = World::start_with(Settings(vec!["--sends-per-user=2", "--send-burst-per-user=1000"])).await;
+    let eve = world.register("eve").await;
+    let (ping, pong) = (Message::Ping(Bytes::new()), Message::Pong(Bytes::new()));
+    let floods = ["430[]".into(), "40/nowhere,".into(), "3".into(), ping, pong].map(async |message: Message| {
+        let mut socket = Socket::connected(&world.server, &eve.token).await;
+        let mut ticks = interval(Duration::from_millis(20));
+        loop {
+            tokio::select! {
+                answer = socket.text_or_close_code() => if let Err(code) = answer { break (message, code) },
+                _ = ticks.tick() => socket.try_send(message.clone()).await,
+            }
+        }
+    });
+    let floods = timeout(Duration::from_secs(60), join_all(floods)).await.expect("all are closed");
+    for (message, code) in floods {
+        assert_eq!(code, Some(4429), "{message:?}");
+    }
+    world.unharmed().await;
+}
+
+fn refused(answers: Vec<reqwest::Result<Response>>) -> usize {
+    let answers = answers.into_iter().map(|answer| answer.expect("an answer"));
+    let refused = answers.filter(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS);
+    refused.inspect(|answer| assert!(answer.headers().contains_key(header::RETRY_AFTER))).count()
+}
+
+/// Each goes to all participants, as a message does.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_84_changes_of_a_conversation_without_end() {
+    let world = World::start_limited().await;
+    let (eve, bob) = (world.register("eve").await, world.register("bob").await);
+    let group = world.api.group(&eve, false, &[&bob]).await.expect("a group");
+    let path = |rest: &str| format!("conversations/{group}{rest}");
+    let bobs = path(&format!("/participants/{}", bob.id));
+    for (method, path, body) in [
+        (Method::PATCH, path(""), json!({ "name": "x" })),
+        (Method::PATCH, bobs.clone(), json!({ "role": "ADMIN" })),
+        (Method::POST, path("/participants"), json!({ "userIds": [bob.id] })),
+        (Method::DELETE, bobs, json!({})),
+        (Method::POST, path("/leave"), json!({})),
+        (Method::POST, "conversations".to_owned(), json!({ "type": "GROUP", "name": "x" })),
+    ] {
+        let change = || world.request(method.clone(), &path).bearer_auth(&eve.token).json(&body).send();
+        let refused = refused(join_all((0..100).map(|_| change())).await);
+        assert!(refused > 0, "{method} {path}");
+    }
+    world.unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_84_calls_of_one_user_without_end() {
+    let world = World::start_with(Settings(vec!["--sends-per-user=2", "--send-burst-per-user=1000"])).await;
+    let (eve, bob) = (world.register("eve").await, world.register("bob").await);
+    let call = || world.request(Method::GET, "users/me").bearer_auth(&eve.token).send();
+    assert!(refused(join_all((0..300).map(|_| call())).await) > 0);
+    world.api.get(&bob, "users/me").await.expect("another user's calls are counted apart");
     world.unharmed().await;
 }
 

@@ -346,7 +346,7 @@ async fn row_52_who_never_answers_pings_is_closed() {
 async fn row_47_strangers_may_not_fill_the_memory() {
     let world = World::start().await;
     let mut socket = Socket::engine(&world.server).await;
-    socket.try_send(&"x".repeat(1 << 20)).await;
+    socket.try_send("x".repeat(1 << 20)).await;
     assert!(socket.text_or_close().await.is_none(), "1 MiB is for those who are known");
     world.unharmed().await;
 }

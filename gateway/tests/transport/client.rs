@@ -67,9 +67,9 @@ impl Socket {
         self.send_message(Message::text(text)).await;
     }
 
-    /// Sends as much of a text as the server takes.
-    pub async fn try_send(&mut self, text: &str) {
-        let _ = in_time(self.0.send(Message::text(text))).await;
+    /// Sends as much of a message as the server takes.
+    pub async fn try_send(&mut self, message: impl Into<Message>) {
+        let _ = in_time(self.0.send(message.into())).await;
     }
 
     pub async fn send_message(&mut self, message: Message) {

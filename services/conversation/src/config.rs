@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr};
 
 use clap::Parser;
 use messenger_db::StoreArgs;
-use messenger_rpc::{ServeArgs, TokenNames};
+use messenger_rpc::{SendArgs, ServeArgs, TokenNames};
 use messenger_telemetry::{ProcessArgs, Settings};
 
 /// Conversations and their participants.
@@ -26,6 +26,9 @@ pub struct Config {
     /// Which callers are served.
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// How often end users may change conversations by gRPC: as often as they may send.
+    #[command(flatten)]
+    pub changes: SendArgs,
     /// What access tokens must say.
     #[command(flatten)]
     pub names: TokenNames,
@@ -47,7 +50,7 @@ impl fmt::Display for Config {
         write!(f, "{}", self.store)?;
         writeln!(f, "auth-url = {}", self.auth_url)?;
         writeln!(f, "message-url = {}", self.message_url)?;
-        write!(f, "{}", self.serve)?;
+        write!(f, "{}{}", self.serve, self.changes)?;
         write!(f, "{}", self.names)?;
         write!(f, "{}", self.process)
     }

@@ -23,7 +23,7 @@ use messenger_proto::{
     conversation::v1::conversation_service_server::{ConversationServiceServer, SERVICE_NAME},
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{Check, Process, RpcChannel, Served, ServerAuth};
+use messenger_rpc::{Check, Process, RpcChannel, SendLimits, SendRates, Served, ServerAuth};
 use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
@@ -46,6 +46,7 @@ pub struct Peers {
 pub struct Service {
     conversations: Arc<Conversations>,
     outbox: Outbox,
+    changes: Arc<SendLimits>,
 }
 
 /// Puts the service together.
@@ -53,13 +54,21 @@ pub struct Service {
 pub fn build(store: Arc<dyn Store>, peers: Peers, clock: Arc<dyn Clock>) -> Service {
     let outbox = Outbox::new(store.clone(), peers.message);
     let conversations = Arc::new(Conversations::new(store, Users::new(peers.auth), outbox.clone(), clock));
-    Service { conversations, outbox }
+    Service { conversations, outbox, changes: Arc::new(SendLimits::new(None)) }
 }
 
 impl Service {
+    /// With these rates for end users who change conversations by gRPC themselves, as for what they send.
+    #[must_use]
+    pub fn limited(self, rates: Option<SendRates>) -> Self {
+        Self { changes: Arc::new(SendLimits::new(rates)), ..self }
+    }
+
     /// Starts what runs beside the server: it delivers changes that callers left behind.
     pub fn start(&self, shutdown: &Shutdown) {
         shutdown.spawn(self.outbox.clone().drain(shutdown.token.clone()));
+        let (changes, token) = (self.changes.clone(), shutdown.token.clone());
+        shutdown.spawn(async move { token.run_until_cancelled(changes.forget()).await });
     }
 
     /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
@@ -70,7 +79,7 @@ impl Service {
 
     /// Adds the generated server to others, for one layer of authentication in front of all.
     pub fn add_to(&self, routes: &mut RoutesBuilder) {
-        let rpc = Rpc::new(self.conversations.clone());
+        let rpc = Rpc::new(self.conversations.clone(), self.changes.clone());
         routes.add_service(ConversationServiceServer::new(rpc).max_decoding_message_size(REQUEST_BYTES_MAX));
     }
 }
@@ -88,7 +97,7 @@ pub async fn run(config: Config) -> Result<()> {
     let clock = Arc::new(SystemClock);
     let auth = process.server_auth(&peers.auth, config.names.rules(), clock.clone());
     let store = open_store(&config.store.location()?).await?;
-    let service = build(store.clone(), peers, clock);
+    let service = build(store.clone(), peers, clock).limited(config.changes.rates());
     service.start(&process.shutdown);
     process.serve(Served { services: &[SERVICE_NAME], routes: service.routes(auth), check: check(store) }).await
 }

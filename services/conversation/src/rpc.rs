@@ -16,7 +16,7 @@ use messenger_proto::conversation::v1::{
     UpdateConversationResponse, UpdateParticipantRequest, UpdateParticipantResponse,
     conversation_service_server::ConversationService,
 };
-use messenger_rpc::{Caller, convert::from_proto_role, to_status};
+use messenger_rpc::{Caller, SendLimits, convert::from_proto_role, to_status};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -29,13 +29,25 @@ use crate::{
 #[derive(Clone)]
 pub struct Rpc {
     conversations: Arc<Conversations>,
+    /// Of end users: what services ask for was counted at the edge.
+    changes: Arc<SendLimits>,
 }
 
 impl Rpc {
     /// Serves these.
     #[must_use]
-    pub fn new(conversations: Arc<Conversations>) -> Self {
-        Self { conversations }
+    pub fn new(conversations: Arc<Conversations>, changes: Arc<SendLimits>) -> Self {
+        Self { conversations, changes }
+    }
+
+    /// Counts a change of a conversation, none: one that is made.
+    fn count<T>(&self, request: &Request<T>, of: impl FnOnce(&T) -> Option<&str>) -> Result<(), Status> {
+        let Ok(Caller::User(user)) = Caller::of(request) else { return Ok(()) };
+        let counted = match of(request.get_ref()) {
+            None => self.changes.create(user.user_id),
+            Some(id) => conversation_id(id).and_then(|id| self.changes.send_to(user.user_id, id)),
+        };
+        counted.map_err(to_status)
     }
 
     /// Names the caller. The work outlives one who leaves, as every call's does: no database future is dropped.
@@ -63,6 +75,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<GetOrCreateP2pRequest>,
     ) -> Result<Response<GetOrCreateP2pResponse>, Status> {
+        self.count(&request, |_| None)?;
         self.answer(request, |conversations, caller, asked| async move {
             let other = user_id(&asked.user_id)?;
             let (found, created) = conversations.get_or_create_p2p(caller, other).await?;
@@ -75,6 +88,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<CreateGroupRequest>,
     ) -> Result<Response<CreateGroupResponse>, Status> {
+        self.count(&request, |_| None)?;
         self.answer(request, |conversations, caller, asked| async move {
             let name = short_text("name", &asked.name, GROUP_NAME_CHARS_MAX)?;
             let members = ids("memberIds", &asked.member_ids, USERS_PER_REQUEST_MAX)?;
@@ -126,6 +140,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
+        self.count(&request, |asked| Some(&asked.conversation_id))?;
         self.answer(request, |conversations, caller, asked| async move {
             let expected = expected(&asked.conversation_id, asked.expected_version)?;
             let name = asked.name.map(|name| short_text("name", &name, GROUP_NAME_CHARS_MAX)).transpose()?;
@@ -140,6 +155,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<AddParticipantsRequest>,
     ) -> Result<Response<AddParticipantsResponse>, Status> {
+        self.count(&request, |asked| Some(&asked.conversation_id))?;
         self.answer(request, |conversations, caller, asked| async move {
             let expected = expected(&asked.conversation_id, asked.expected_version)?;
             let users = some_users("userIds", &asked.user_ids)?;
@@ -153,6 +169,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<UpdateParticipantRequest>,
     ) -> Result<Response<UpdateParticipantResponse>, Status> {
+        self.count(&request, |asked| Some(&asked.conversation_id))?;
         self.answer(request, |conversations, caller, asked| async move {
             let expected = expected(&asked.conversation_id, asked.expected_version)?;
             let (user, role) = (user_id(&asked.user_id)?, from_proto_role(asked.role)?);
@@ -166,6 +183,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<RemoveParticipantRequest>,
     ) -> Result<Response<RemoveParticipantResponse>, Status> {
+        self.count(&request, |asked| Some(&asked.conversation_id))?;
         self.answer(request, |conversations, caller, asked| async move {
             let expected = expected(&asked.conversation_id, asked.expected_version)?;
             conversations.remove_participant(caller, expected, user_id(&asked.user_id)?).await?;

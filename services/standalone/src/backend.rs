@@ -71,7 +71,7 @@ async fn conversation(
         message: MessageServiceClient::new(channel.clone()),
     };
     let store = messenger_conversation::open_store(&config.store.location()?).await?;
-    let service = messenger_conversation::build(store.clone(), peers, clock);
+    let service = messenger_conversation::build(store.clone(), peers, clock).limited(config.gateway.sends.rates());
     service.start(shutdown);
     Ok((service, messenger_conversation::check(store)))
 }

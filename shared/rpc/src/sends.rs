@@ -1,4 +1,5 @@
-//! How often a user may send, and how often a conversation is sent to: at the edge, and by gRPC without it.
+//! How often a user may send, and how often a conversation is sent to: at the edge, and by gRPC without it. A change of a
+//! conversation counts as a send to it: its participants hear of it as of one.
 
 use std::{fmt, num::NonZeroU32, time::Duration};
 
@@ -94,7 +95,7 @@ impl SendLimits {
         }))
     }
 
-    /// Counts a send to a conversation.
+    /// Counts a send to a conversation, or a change of it.
     ///
     /// # Errors
     /// RATE_LIMITED with the time after which it would pass.
@@ -109,6 +110,14 @@ impl SendLimits {
     pub fn send_to_user(&self, sender: UserId, receiver: UserId) -> Result<(), Error> {
         let (one, other) = (sender.uuid(), receiver.uuid());
         self.send(sender, (one.min(other), one.max(other)))
+    }
+
+    /// Counts a conversation that is made.
+    ///
+    /// # Errors
+    /// RATE_LIMITED with the time after which it would pass.
+    pub fn create(&self, creator: UserId) -> Result<(), Error> {
+        self.send_to_user(creator, creator)
     }
 
     fn send(&self, sender: UserId, target: (Uuid, Uuid)) -> Result<(), Error> {

@@ -222,7 +222,7 @@ impl Site {
         }
         let address = peer::address(parts);
         let admission = self.admission(address)?;
-        Ok(SocketIo::new(address, peer::bearer(&parts.headers).ok().flatten(), admission))
+        Ok(SocketIo::new(&self.engines, address, peer::bearer(&parts.headers).ok().flatten(), admission))
     }
 
     fn admission(&self, address: IpAddr) -> Result<Admission, Refusal> {

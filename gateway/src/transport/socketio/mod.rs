@@ -21,7 +21,7 @@ use self::{
     engines::{Admission, Engines},
     packet::{Auth, Body, Event, Packet},
 };
-use super::{Connection, End, Protocol, heartbeat::Heartbeat, link::Link};
+use super::{Connection, End, Protocol, link::Link};
 use crate::session::{Gateway, Handshake, ReplyTo, Resume, Session, WireFormat};
 
 /// CONNECT packets of one client: each costs a signature to verify, before anybody knows whose it is.
@@ -40,20 +40,22 @@ pub(super) struct SocketIo {
     address: IpAddr,
     /// Of the first HTTP request; a token in CONNECT comes before it.
     token: Option<Box<str>>,
-    /// Held until the client is connected.
+    /// Held as long as the client is not connected.
     admission: Option<Admission>,
     connects_left: u32,
+    engines: Arc<Engines>,
 }
 
 impl SocketIo {
-    fn new(address: IpAddr, token: Option<&str>, admission: Admission) -> Self {
-        Self { address, token: token.map(Into::into), admission: Some(admission), connects_left: CONNECTS_MAX }
+    fn new(engines: &Arc<Engines>, address: IpAddr, token: Option<&str>, admission: Admission) -> Self {
+        let (token, admission, engines) = (token.map(Into::into), Some(admission), Arc::clone(engines));
+        Self { address, token, admission, connects_left: CONNECTS_MAX, engines }
     }
 
     fn connection(self, gateway: &Arc<Gateway>, link: Link) -> Connection<Self> {
-        let mut heartbeat = Heartbeat::new(gateway.config.heartbeat());
-        heartbeat.expect_connect(gateway.config.connect_timeout);
-        Connection { gateway: Arc::clone(gateway), link, session: None, heartbeat, protocol: self }
+        let mut connection = Connection::new(gateway, link, None, self);
+        connection.heartbeat.expect_connect(gateway.config.connect_timeout);
+        connection
     }
 }
 
@@ -96,7 +98,7 @@ impl Connection<SocketIo> {
             Body::Connect(auth) if self.session.is_none() => self.connect(&auth).await,
             Body::Disconnect => {
                 if is_main && self.session.take().is_some() {
-                    self.heartbeat.expect_connect(self.gateway.config.connect_timeout);
+                    self.leave()?;
                 }
                 Ok(())
             }
@@ -127,6 +129,15 @@ impl Connection<SocketIo> {
             Err(error) => refusal(&error),
         };
         self.link.say(answer.into()).await
+    }
+
+    /// It is one of those on the way to a connection again, if there is room among them.
+    fn leave(&mut self) -> Result<(), End> {
+        let config = &self.gateway.config;
+        let admission = self.protocol.engines.admit(self.protocol.address, config.unconnected_per_address);
+        self.protocol.admission = Some(admission.ok_or(End::Unconnected)?);
+        self.heartbeat.expect_connect(config.connect_timeout);
+        Ok(())
     }
 
     fn event(&mut self, event: &Event<'_>, bytes: usize) -> Result<(), End> {

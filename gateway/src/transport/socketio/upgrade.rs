@@ -50,9 +50,12 @@ async fn probe(socket: &mut Socket, requests: &mpsc::Sender<Request>) -> Result<
 }
 
 async fn expect(socket: &mut Socket, expected: &str) -> Result<(), End> {
-    match socket.receive().await {
-        Received::Text(text) if text.as_str() == expected => Ok(()),
-        Received::Ended(end) => Err(end),
-        _ => Err(End::Malformed),
+    loop {
+        match socket.receive().await {
+            Received::Text(text) if text.as_str() == expected => return Ok(()),
+            Received::Ping => {}
+            Received::Ended(end) => return Err(end),
+            _ => return Err(End::Malformed),
+        }
     }
 }

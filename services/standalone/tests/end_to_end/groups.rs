@@ -1,8 +1,16 @@
 //! Groups: who may post, who hears, who may know.
 
 use anyhow::ensure;
+use futures_util::future::try_join_all;
+use messenger_core::ErrorKind;
+use messenger_proto::conversation::v1::{
+    UpdateConversationRequest, conversation_service_client::ConversationServiceClient,
+};
+use messenger_rpc::from_status;
+use messenger_testkit::{Cluster, Settings, Shape};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tonic::Request;
 
 use crate::{World, next_content, on_every_shape};
 
@@ -106,5 +114,32 @@ async fn participants_come_and_go(world: World) -> anyhow::Result<()> {
     let (status, body) =
         api.call(Method::POST, &format!("conversations/{group}/leave"), Some(&ann.token), None).await?;
     ensure!(status == 409 && body["code"] == "LAST_ADMIN", "{status} {body}");
+    Ok(())
+}
+
+/// Each goes to all participants, as a message does: also by whoever calls past the edge.
+#[tokio::test]
+async fn row_84_changes_by_grpc_without_end() -> anyhow::Result<()> {
+    let limited = Settings { edge: Vec::new(), ..Settings::default() };
+    let cluster = Cluster::start_with(Shape::StandaloneSqlite, limited).await?;
+    let eve = cluster.api().register("eve").await?;
+    let conversation_id = cluster.api().group(&eve, false, &[]).await?;
+    let url = format!("http://{}", cluster.grpc("conversation"));
+    let service = ConversationServiceClient::connect(url).await?;
+    let rename = async |number: u32| {
+        let name = Some(format!("name {number}"));
+        let asked = UpdateConversationRequest { conversation_id: conversation_id.clone(), name, ..Default::default() };
+        let mut request = Request::new(asked);
+        request.metadata_mut().insert("authorization", format!("Bearer {}", eve.token).parse()?);
+        let answer = service.clone().update_conversation(request).await;
+        anyhow::Ok(answer.is_err_and(|status| from_status(&status).kind() == ErrorKind::RateLimited))
+    };
+    let mut refused = 0;
+    for round in 0..10 {
+        // As many as a user may ask at once.
+        let answers = try_join_all((0..30).map(|number| rename(30 * round + number))).await?;
+        refused += answers.into_iter().filter(|is_refused| *is_refused).count();
+    }
+    ensure!((1..300).contains(&refused), "{refused} of 300");
     Ok(())
 }
