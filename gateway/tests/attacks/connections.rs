@@ -194,7 +194,9 @@ async fn row_23_three_hundred_idle_connections_and_more_strangers_than_an_addres
 /// With a good token, so that none of them counts as a user's connection, either.
 #[tokio::test]
 async fn row_23_who_left_the_namespace_is_a_stranger_again() {
-    let world = World::start_with(Settings::default().with("--trusted-proxies=127.0.0.1")).await;
+    // None of them leaves before the last one came, however slow the machine is.
+    let settings = Settings::default().with("--trusted-proxies=127.0.0.1").with("--connect-timeout=60s");
+    let world = World::start_with(settings).await;
     let eve = world.register("eve").await;
     let path = "/socket.io/?EIO=4&transport=websocket";
     let mut left = Vec::new();
