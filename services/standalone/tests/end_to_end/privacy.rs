@@ -62,7 +62,7 @@ async fn by_rest(cluster: &Cluster, sender: &User, group: &str) -> anyhow::Resul
         ensure!(status.is_client_error(), "{path}: {status}");
     }
     let url = format!("{}/api/v1/{messages}", api.url());
-    let invented = Method::from_bytes(b"PLANTED-MARKER").context("a token")?;
+    let invented = Method::from_bytes(MARKER.as_bytes()).context("a token")?;
     ensure!(Client::new().request(invented, api.url()).send().await?.status().is_client_error());
     let truncated = Client::new().post(url).bearer_auth(&sender.token).body(r#"{"content":"planted-marker"#).send();
     ensure!(truncated.await?.status().is_client_error());
