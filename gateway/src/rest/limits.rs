@@ -1,5 +1,5 @@
-//! How often an address may register, log in and refresh. What needs a token is limited by user, in
-//! the session core.
+//! How often an address may register, log in and refresh. What needs a token is limited by user, in the
+//! session core.
 
 use std::{
     hash::{BuildHasher, RandomState},

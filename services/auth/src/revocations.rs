@@ -62,15 +62,11 @@ impl Revocations {
                 _ = polls.tick() => false,
                 _ = purges.tick() => true,
             };
-            let result = match is_purge {
-                true => self.purge().await.map(|has_more| {
-                    if has_more {
-                        // What else is due comes in between.
-                        purges.reset_immediately();
-                    }
-                }),
-                false => self.catch_up(verifier).await,
-            };
+            let result = if is_purge { self.purge().await } else { self.catch_up(verifier).await.map(|()| false) };
+            if let Ok(true) = result {
+                // What else is due comes in between.
+                purges.reset_immediately();
+            }
             // Said once, not twice a second.
             if let Err(error) = &result
                 && !is_failing

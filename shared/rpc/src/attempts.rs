@@ -1,4 +1,4 @@
-//! How often something may be tried by whoever has not proven who it is.
+//! How often something may be tried: by whoever has not proven who it is, or as a call by whoever has.
 
 use std::{
     hash::Hash,

@@ -26,6 +26,15 @@ pub trait AccessStore: Send + Sync {
 /// Sessions removed by one statement.
 const PURGED_MAX: i64 = 1_000;
 
+/// Ends the sessions of a user ($1) but one ($2, if any) at a time ($3); when each was used last.
+const END_SESSIONS: &str = "UPDATE session SET ended_at = $3 \
+    WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL RETURNING last_used_at";
+
+/// When a user ($1) of another identity system came with its newest token, unless all tokens were ended since.
+const TOKEN_NOT_ENDED: &str = "SELECT a.token_at FROM account a \
+    WHERE a.id = $1 AND a.issuer IS NOT NULL AND NOT EXISTS ( \
+        SELECT 1 FROM revocation r WHERE r.user_id = a.id AND r.session_id IS NULL AND r.revoked_at > a.token_at)";
+
 type RevocationRow = (i64, Uuid, Option<Uuid>, Option<Uuid>, i64, Option<i64>);
 
 fn revocation((number, user_id, session_id, except_session_id, revoked_at, until): RevocationRow) -> Revocation {

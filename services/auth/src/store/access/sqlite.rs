@@ -7,7 +7,7 @@ use messenger_identity::Revocation;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 use tracing::instrument;
 
-use super::{AccessStore, PURGED_MAX, RevocationRow, revocation, revoked};
+use super::{AccessStore, END_SESSIONS, PURGED_MAX, RevocationRow, TOKEN_NOT_ENDED, revocation, revoked};
 use crate::store::SqliteStore;
 
 #[async_trait]
@@ -100,25 +100,15 @@ pub(in crate::store) async fn end_all(
     number: i64,
     now: Timestamp,
 ) -> Result<()> {
-    let used_at: Vec<i64> = query_scalar(
-        "UPDATE session SET ended_at = $3 WHERE user_id = $1 AND id IS DISTINCT FROM $2 AND ended_at IS NULL \
-         RETURNING last_used_at",
-    )
-    .bind(user_id.uuid())
-    .bind(except_session_id.map(SessionId::uuid))
-    .bind(now.as_micros())
-    .fetch_all(&mut *tx)
-    .await
-    .map_err(error)?;
-    let token_at: Option<i64> = query_scalar(
-        "SELECT a.token_at FROM account a WHERE a.id = $1 AND a.issuer IS NOT NULL AND NOT EXISTS ( \
-             SELECT 1 FROM revocation r \
-             WHERE r.user_id = a.id AND r.session_id IS NULL AND r.revoked_at > a.token_at)",
-    )
-    .bind(user_id.uuid())
-    .fetch_optional(&mut *tx)
-    .await
-    .map_err(error)?;
+    let used_at: Vec<i64> = query_scalar(END_SESSIONS)
+        .bind(user_id.uuid())
+        .bind(except_session_id.map(SessionId::uuid))
+        .bind(now.as_micros())
+        .fetch_all(&mut *tx)
+        .await
+        .map_err(error)?;
+    let token_at: Option<i64> =
+        query_scalar(TOKEN_NOT_ENDED).bind(user_id.uuid()).fetch_optional(&mut *tx).await.map_err(error)?;
     let Some(revoked) = revoked(used_at.into_iter().max(), token_at, now) else { return Ok(()) };
     let (revoked_at, until) = revoked;
     let revocation = Revocation { number, user_id, session_id: None, except_session_id, revoked_at, until };
