@@ -10,12 +10,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use common::TestStore;
 use futures_util::future::join_all;
 use messenger_auth::{
+    TokenConfig, build,
     model::{Account, Digest, Email, NewSession, PasswordChange, Profile, ProfileChange, Rotation, User},
     search::{WordRange, words},
     store::Store,
 };
-use messenger_core::{ErrorKind, SessionId, Timestamp, UserId};
+use messenger_core::{ErrorKind, ManualClock, SessionId, Timestamp, UserId};
 use messenger_identity::Revocation;
+use messenger_telemetry::Shutdown;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use self::{
@@ -66,6 +69,7 @@ contract!(
     revocations_come_in_the_order_of_their_numbers,
     a_revocation_of_all_is_later_than_every_token,
     what_is_over_is_purged,
+    more_than_one_purge_removes_leaves_in_one_go,
     keys_take_turns,
     keys_are_sealed_in_place,
     a_subject_is_one_user_however_many_describe_it_at_once,
@@ -346,6 +350,32 @@ async fn a_revocation_of_all_is_later_than_every_token(test_store: &TestStore) {
     assert_eq!(store.revocations(0, NOW, 100).await.expect("answered").len(), 1);
 }
 
+/// So many sessions more.
+async fn begin(store: &Arc<dyn Store>, account: &Account, count: usize) {
+    for _ in 0..count {
+        let begun = store.begin_session(session(account.user.id), &account.password_hash).await;
+        assert!(begun.expect("answered"));
+    }
+}
+
+async fn more_than_one_purge_removes_leaves_in_one_go(test_store: &TestStore) {
+    let store = test_store.open().await;
+    let (ann, _) = registered(&store, "Ann", "ann@example.org").await;
+    begin(&store, &ann, 1_500).await;
+    let clock = Arc::new(ManualClock::new(NOW.plus(MONTH).plus(Duration::from_secs(1))));
+    let (auth, shutdown) =
+        (build(&TokenConfig::default(), store.clone(), clock).await.expect("built"), Shutdown::new());
+    auth.start(&shutdown);
+    let gone = async {
+        while !store.sessions(ann.user.id, NOW, 1).await.expect("answered").is_empty() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // A purge begins each minute.
+    timeout(Duration::from_secs(30), gone).await.expect("gone before the next one");
+    shutdown.token.cancel();
+}
+
 async fn what_is_over_is_purged(test_store: &TestStore) {
     let store = test_store.open().await;
     let (ann, session) = registered(&store, "Ann", "ann@example.org").await;
@@ -359,10 +389,7 @@ async fn what_is_over_is_purged(test_store: &TestStore) {
     assert!(store.refresh_state(session.id, 0).await.expect("answered").is_none());
     assert!(store.revocations(0, Timestamp::from_micros(0), 100).await.expect("answered").is_empty());
     assert!(store.revocation_head().await.expect("answered") > 0, "numbers do not begin anew");
-    for _ in 0..1_000 {
-        let more = NewSession { id: SessionId::new(NOW), ..session.clone() };
-        assert!(store.begin_session(more, &ann.password_hash).await.expect("begun"));
-    }
+    begin(&store, &ann, 1_000).await;
     assert!(store.purge(later).await.expect("purged"), "as many as it may: there may be more");
     assert!(!store.purge(later).await.expect("purged"));
 }
