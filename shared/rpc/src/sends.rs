@@ -127,10 +127,10 @@ impl SendLimits {
             Err(Error::new(ErrorKind::RateLimited, message).with_retry_after(after))
         };
         if let Err(refused) = rates.users.check_key(&sender) {
-            return refuse("too many messages, slow down", refused.wait_time_from(rates.clock.now()));
+            return refuse("too many messages and changes, slow down", refused.wait_time_from(rates.clock.now()));
         }
         if let Err(refused) = rates.targets.check_key(&target) {
-            return refuse("too many messages in this conversation", refused.wait_time_from(rates.clock.now()));
+            return refuse("too many messages and changes in this conversation", refused.wait_time_from(rates.clock.now()));
         }
         Ok(())
     }
