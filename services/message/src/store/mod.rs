@@ -2,6 +2,7 @@
 //! What a user reads is joined with its membership in the same statement.
 
 mod append;
+mod migrations;
 mod postgres;
 mod rows;
 mod sqlite;
@@ -33,13 +34,23 @@ pub async fn open(location: &Location) -> Result<Arc<dyn Store>> {
     })
 }
 
-/// The journal's store.
+/// The journal's store. It appends; its parts read.
 ///
 /// # Errors
 /// UNAVAILABLE when the database is away, INTERNAL when it fails otherwise; what else a function may answer is said
 /// there. A conversation the user does not take part in is NOT_FOUND.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait Store: FeedStore + HistoryStore + StateStore {
+    /// Appends a batch in one commit: all of it is durable when this answers. `now` may fall; what is stored does not.
+    ///
+    /// # Errors
+    /// UNAVAILABLE for the whole batch, also when it is unknown whether it was committed.
+    async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended>;
+}
+
+/// The journal itself: in full, for one user, and who is to hear what. Errors as [`Store`] has them.
+#[async_trait]
+pub trait FeedStore: Send + Sync + 'static {
     /// Which journal this is and how far it goes.
     async fn journal(&self) -> Result<JournalHead>;
 
@@ -50,20 +61,11 @@ pub trait Store: Send + Sync + 'static {
     /// Processes that run on it end themselves.
     async fn renew_identity(&self) -> Result<()>;
 
-    /// Appends a batch in one commit: all of it is durable when this answers. `now` may fall; what is stored does not.
-    ///
-    /// # Errors
-    /// UNAVAILABLE for the whole batch, also when it is unknown whether it was committed.
-    async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended>;
-
     /// Entries after a position, at most `limit`, for all conversations.
     async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage>;
 
     /// Where these users take part, and the position up to which that is true.
     async fn follow(&self, users: &[UserId]) -> Result<Followed>;
-
-    /// The P2P conversation of each pair (in either order), if there is one.
-    async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>>;
 
     /// How much a user missed after a position: exactly, unless it is more than is replayed.
     async fn missed(&self, user: UserId, after: Position) -> Result<Missed>;
@@ -78,7 +80,11 @@ pub trait Store: Send + Sync + 'static {
         excluded: &[ConversationId],
         limit: u32,
     ) -> Result<ReplayPage>;
+}
 
+/// Messages of one conversation, for one of its participants. Errors as [`Store`] has them.
+#[async_trait]
+pub trait HistoryStore: Send + Sync + 'static {
     /// One message; none if it is not there or not for this user.
     async fn message(&self, user: UserId, conversation: ConversationId, message: MessageId) -> Result<Option<Message>>;
 
@@ -93,6 +99,13 @@ pub trait Store: Send + Sync + 'static {
         from: HistoryFrom,
         rows: PageSize,
     ) -> Result<HistoryPage>;
+}
+
+/// What a user's conversations look like to it. Errors as [`Store`] has them.
+#[async_trait]
+pub trait StateStore: Send + Sync + 'static {
+    /// The P2P conversation of each pair (in either order), if there is one.
+    async fn find_p2p(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<Option<ConversationId>>>;
 
     /// The user's conversations, the last active first (ties by id, falling), one more row than `rows` when there are
     /// more. `after` is the last activity and id of the last row of the page before.

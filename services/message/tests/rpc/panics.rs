@@ -15,7 +15,7 @@ use messenger_message::{
         Missed, ReadPosition, ReadState, ReadUpTo, ReplayPage,
     },
     open_store,
-    store::Store,
+    store::{FeedStore, HistoryStore, StateStore, Store},
 };
 use messenger_telemetry::Shutdown;
 use tokio::time::timeout;
@@ -28,38 +28,49 @@ struct Broken {
     panics: AtomicBool,
 }
 
-/// All but `follow` is asked of the store itself.
-macro_rules! broken_store {
-    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
-        #[async_trait]
-        impl Store for Broken {
-            async fn follow(&self, users: &[UserId]) -> Result<Followed> {
-                assert!(!self.panics.swap(false, Ordering::Relaxed), "on purpose");
-                self.store.follow(users).await
-            }
+impl Broken {
+    fn asked(&self, what: &str) -> &dyn Store {
+        assert!(what != "follow" || !self.panics.swap(false, Ordering::Relaxed), "on purpose");
+        &*self.store
+    }
+}
 
+macro_rules! broken_store {
+    ($($part:ident { $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* })*) => {
+        $(#[async_trait]
+        impl $part for Broken {
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer> {
-                self.store.$name($($argument),*).await
+                self.asked(stringify!($name)).$name($($argument),*).await
             })*
-        }
+        })*
     };
 }
 
 broken_store! {
-    journal() -> JournalHead;
-    bus_key() -> BusKey;
-    renew_identity() -> ();
-    append(batch: Batch, now: Timestamp) -> Appended;
-    read_journal(after: Position, limit: u32) -> JournalPage;
-    find_p2p(pairs: &[(UserId, UserId)]) -> Vec<Option<ConversationId>>;
-    missed(user: UserId, after: Position) -> Missed;
-    replay(user: UserId, after: Position, excluded: &[ConversationId], limit: u32) -> ReplayPage;
-    message(user: UserId, conversation: ConversationId, message: MessageId) -> Option<Message>;
-    history(user: UserId, conversation: ConversationId, from: HistoryFrom, rows: PageSize) -> HistoryPage;
-    conversations(user: UserId, after: Option<(Timestamp, ConversationId)>, rows: PageSize) -> Vec<ConversationState>;
-    states(user: UserId, conversations: &[ConversationId]) -> Vec<ConversationState>;
-    read_positions(user: UserId, conversation: ConversationId, users: &[UserId]) -> Vec<ReadPosition>;
-    mark_read(user: UserId, conversation: ConversationId, up_to: ReadUpTo, now: Timestamp) -> ReadState;
+    Store {
+        append(batch: Batch, now: Timestamp) -> Appended;
+    }
+    FeedStore {
+        journal() -> JournalHead;
+        bus_key() -> BusKey;
+        renew_identity() -> ();
+        read_journal(after: Position, limit: u32) -> JournalPage;
+        follow(users: &[UserId]) -> Followed;
+        missed(user: UserId, after: Position) -> Missed;
+        replay(user: UserId, after: Position, excluded: &[ConversationId], limit: u32) -> ReplayPage;
+    }
+    HistoryStore {
+        message(user: UserId, conversation: ConversationId, message: MessageId) -> Option<Message>;
+        history(user: UserId, conversation: ConversationId, from: HistoryFrom, rows: PageSize) -> HistoryPage;
+    }
+    StateStore {
+        find_p2p(pairs: &[(UserId, UserId)]) -> Vec<Option<ConversationId>>;
+        conversations(user: UserId, after: Option<(Timestamp, ConversationId)>, rows: PageSize)
+            -> Vec<ConversationState>;
+        states(user: UserId, conversations: &[ConversationId]) -> Vec<ConversationState>;
+        read_positions(user: UserId, conversation: ConversationId, users: &[UserId]) -> Vec<ReadPosition>;
+        mark_read(user: UserId, conversation: ConversationId, up_to: ReadUpTo, now: Timestamp) -> ReadState;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

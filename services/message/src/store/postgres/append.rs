@@ -12,13 +12,15 @@ use sqlx::{
     postgres::{PgArguments, PgConnectOptions},
 };
 use tokio::time::timeout;
+use tracing::instrument;
 use uuid::Uuid;
 
-use super::bugs;
+use super::{PostgresStore, bugs};
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
     sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Numbering, Refusal, Sent, number_drafts},
     store::{
+        Store,
         append::{Failure, JournalTx, Locked, Mode, forgotten_before, positions, touched, write},
         rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
     },
@@ -62,16 +64,20 @@ struct End {
     is_alone: bool,
 }
 
+#[async_trait]
+impl Store for PostgresStore {
+    #[instrument(level = "debug", skip_all)]
+    async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended> {
+        match self.writer.attempt(&batch, now, Mode::Whole).await {
+            Err(failure) if failure.is_refusal() => Ok(self.writer.attempt(&batch, now, Mode::Apart).await?),
+            answer => Ok(answer?),
+        }
+    }
+}
+
 impl Writer {
     pub(super) fn new(options: PgConnectOptions) -> Self {
         Self { options: options.options(WRITER), idle: Mutex::new(None) }
-    }
-
-    pub(super) async fn append(&self, batch: &Batch, now: Timestamp) -> Result<Appended> {
-        match self.attempt(batch, now, Mode::Whole).await {
-            Err(failure) if failure.is_refusal() => Ok(self.attempt(batch, now, Mode::Apart).await?),
-            answer => Ok(answer?),
-        }
     }
 
     async fn attempt(&self, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {

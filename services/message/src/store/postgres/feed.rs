@@ -1,37 +1,27 @@
 //! The journal read: in full, for one user, and who is to hear what.
 
+use async_trait::async_trait;
 use messenger_bus::BusKey;
 use messenger_core::{Bug, ConversationId, JournalId, Position, Result, UserId, is_seeded, limits};
-use messenger_db::StatementPool;
+use tracing::instrument;
 use uuid::Uuid;
 
-use super::uuids;
+use super::{PostgresStore, uuids};
 use crate::{
     model::{Followed, JournalHead, JournalPage, Missed, ReplayPage},
-    store::rows::{EntryRow, FollowColumns, MissedRow, followed, journal_page, missed_in, replay_page},
+    store::{
+        FeedStore,
+        rows::{EntryRow, FollowColumns, MissedRow, followed, journal_page, missed_in, replay_page},
+    },
 };
 
 const JOURNAL: &str = "SELECT identity, last_position FROM journal WHERE id = 1";
 
-pub(super) async fn journal(pool: &StatementPool) -> Result<JournalHead> {
-    let (identity, last): (Uuid, i64) = pool.fetch_one(sqlx::query_as(JOURNAL)).await?;
-    Ok(JournalHead { id: JournalId(identity), last: Position(last) })
-}
-
 const BUS_KEY: &str = "SELECT bus_key FROM journal WHERE id = 1";
-
-pub(super) async fn bus_key(pool: &StatementPool) -> Result<BusKey> {
-    let (secret,): (Vec<u8>,) = pool.fetch_one(sqlx::query_as(BUS_KEY)).await?;
-    Ok(BusKey::new(&secret))
-}
 
 const RENEW_IDENTITY: &str = "
 UPDATE journal SET identity = gen_random_uuid(), bus_key = uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
 WHERE id = 1";
-
-pub(super) async fn renew_identity(pool: &StatementPool) -> Result<()> {
-    pool.execute(sqlx::query(RENEW_IDENTITY)).await
-}
 
 /// `position + 0` names the index that is in the order of the journal.
 const READ_JOURNAL: &str = "
@@ -46,20 +36,9 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     ORDER BY position LIMIT $2
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
-pub(super) async fn read_journal(pool: &StatementPool, after: Position, limit: u32) -> Result<JournalPage> {
-    let query = sqlx::query_as(READ_JOURNAL).bind(after.0).bind(i64::from(limit) + 1);
-    let rows: Vec<EntryRow> = pool.fetch_all(query).await?;
-    journal_page(rows, limit)
-}
-
 const FOLLOW: &str = "
 SELECT j.last_position, p.user_id, p.conversation_id
 FROM journal j LEFT JOIN membership p ON p.user_id = ANY($1) WHERE j.id = 1";
-
-pub(super) async fn follow(pool: &StatementPool, users: &[UserId]) -> Result<Followed> {
-    let rows: Vec<FollowColumns> = pool.fetch_all(sqlx::query_as(FOLLOW).bind(uuids(users))).await?;
-    Ok(followed(rows))
-}
 
 /// Stretches of the journal that are the user's: of each conversation it takes part in what came after it joined; of
 /// each membership that ended its end, and the rest of it only if the user takes part again. Ends are counted to where they
@@ -90,12 +69,6 @@ SELECT conversation_id, first_seq, COALESCE(last_seq - first_seq + 1, 0) AS mess
        COALESCE(last_seq - first_seq + 1, 0) + COALESCE(last_version - first_version + 1, 0) AS entries
 FROM bounds";
 
-pub(super) async fn missed(pool: &StatementPool, user: UserId, after: Position) -> Result<Missed> {
-    let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0).bind(limits::REPLAY_ENTRIES_MAX + 1);
-    let rows: Vec<MissedRow> = pool.fetch_all(query).await?;
-    Ok(missed_in(rows))
-}
-
 /// The stretches of [`MISSED`], read from each only as far as the page may go.
 const REPLAY: &str = "
 WITH span AS (
@@ -123,15 +96,57 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     ) x ORDER BY x.position LIMIT $4
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
-pub(super) async fn replay(
-    pool: &StatementPool,
-    user: UserId,
-    after: Position,
-    excluded: &[ConversationId],
-    limit: u32,
-) -> Result<ReplayPage> {
-    let after = after.0 + i64::from(is_seeded(Bug::ReplayOffByOne));
-    let query = sqlx::query_as(REPLAY).bind(user.uuid()).bind(after).bind(uuids(excluded)).bind(i64::from(limit) + 1);
-    let rows: Vec<EntryRow> = pool.fetch_all(query).await?;
-    replay_page(rows, limit)
+#[async_trait]
+impl FeedStore for PostgresStore {
+    #[instrument(level = "debug", skip_all)]
+    async fn journal(&self) -> Result<JournalHead> {
+        let (identity, last): (Uuid, i64) = self.feed.fetch_one(sqlx::query_as(JOURNAL)).await?;
+        Ok(JournalHead { id: JournalId(identity), last: Position(last) })
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn bus_key(&self) -> Result<BusKey> {
+        let (secret,): (Vec<u8>,) = self.pool.fetch_one(sqlx::query_as(BUS_KEY)).await?;
+        Ok(BusKey::new(&secret))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn renew_identity(&self) -> Result<()> {
+        self.pool.execute(sqlx::query(RENEW_IDENTITY)).await
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage> {
+        let query = sqlx::query_as(READ_JOURNAL).bind(after.0).bind(i64::from(limit) + 1);
+        let rows: Vec<EntryRow> = self.feed.fetch_all(query).await?;
+        journal_page(rows, limit)
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn follow(&self, users: &[UserId]) -> Result<Followed> {
+        let rows: Vec<FollowColumns> = self.feed.fetch_all(sqlx::query_as(FOLLOW).bind(uuids(users))).await?;
+        Ok(followed(rows))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn missed(&self, user: UserId, after: Position) -> Result<Missed> {
+        let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0).bind(limits::REPLAY_ENTRIES_MAX + 1);
+        let rows: Vec<MissedRow> = self.pool.fetch_all(query).await?;
+        Ok(missed_in(rows))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn replay(
+        &self,
+        user: UserId,
+        after: Position,
+        excluded: &[ConversationId],
+        limit: u32,
+    ) -> Result<ReplayPage> {
+        let after = after.0 + i64::from(is_seeded(Bug::ReplayOffByOne));
+        let query =
+            sqlx::query_as(REPLAY).bind(user.uuid()).bind(after).bind(uuids(excluded)).bind(i64::from(limit) + 1);
+        let rows: Vec<EntryRow> = self.pool.fetch_all(query).await?;
+        replay_page(rows, limit)
+    }
 }

@@ -1,28 +1,23 @@
 //! Messages of one conversation, for one of its participants.
 
+use async_trait::async_trait;
 use messenger_core::{ConversationId, MessageId, Result, UserId, page::PageSize};
 use messenger_db::StatementPool;
+use tracing::instrument;
 
+use super::PostgresStore;
 use crate::{
     model::{HistoryFrom, HistoryPage, Message},
-    store::rows::{HistoryRow, MessageRow, around, history_page},
+    store::{
+        HistoryStore,
+        rows::{HistoryRow, MessageRow, around, history_page},
+    },
 };
 
 const MESSAGE: &str = "
 SELECT m.id, m.seq, m.sender_id, m.content, m.created_at, m.client_message_id, m.reply_to_id, m.metadata
 FROM membership p JOIN message m ON m.conversation_id = p.conversation_id
 WHERE p.conversation_id = $1 AND p.user_id = $2 AND m.id = $3";
-
-pub(super) async fn message(
-    pool: &StatementPool,
-    user: UserId,
-    conversation: ConversationId,
-    message: MessageId,
-) -> Result<Option<Message>> {
-    let query = sqlx::query_as(MESSAGE).bind(conversation.uuid()).bind(user.uuid()).bind(message.uuid());
-    let row: Option<MessageRow> = pool.fetch_optional(query).await?;
-    Ok(row.and_then(|row| row.message(conversation.uuid())))
-}
 
 const HISTORY_NEWEST: &str = "
 SELECT true AS is_anchored, m.* FROM membership p LEFT JOIN LATERAL (
@@ -71,25 +66,36 @@ LEFT JOIN LATERAL (
     ORDER BY m.position DESC LIMIT $3
 ) m ON true WHERE p.conversation_id = $1 AND p.user_id = $2 ORDER BY m.seq DESC";
 
-pub(super) async fn history(
-    pool: &StatementPool,
-    user: UserId,
-    conversation: ConversationId,
-    from: HistoryFrom,
-    rows: PageSize,
-) -> Result<HistoryPage> {
-    let stretch = |sql, rows| stretch(pool, sql, (conversation, user), from, rows);
-    let rows = rows.rows();
-    match from {
-        HistoryFrom::Newest => stretch(HISTORY_NEWEST, rows).await,
-        HistoryFrom::Before(_) => stretch(HISTORY_BEFORE, rows).await,
-        HistoryFrom::After(_) => stretch(HISTORY_AFTER, rows).await,
-        // Two statements: messages only come after those there are, so the two sides fit.
-        HistoryFrom::Around(_) => {
-            let newer = stretch(HISTORY_AFTER, rows / 2).await?;
-            Ok(around(newer, stretch(HISTORY_UP_TO, rows - rows / 2).await?))
+#[async_trait]
+impl HistoryStore for PostgresStore {
+    #[instrument(level = "debug", skip_all)]
+    async fn message(&self, user: UserId, conversation: ConversationId, message: MessageId) -> Result<Option<Message>> {
+        let query = sqlx::query_as(MESSAGE).bind(conversation.uuid()).bind(user.uuid()).bind(message.uuid());
+        let row: Option<MessageRow> = self.pool.fetch_optional(query).await?;
+        Ok(row.and_then(|row| row.message(conversation.uuid())))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn history(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        from: HistoryFrom,
+        rows: PageSize,
+    ) -> Result<HistoryPage> {
+        let stretch = |sql, rows| stretch(&self.pool, sql, (conversation, user), from, rows);
+        let rows = rows.rows();
+        match from {
+            HistoryFrom::Newest => stretch(HISTORY_NEWEST, rows).await,
+            HistoryFrom::Before(_) => stretch(HISTORY_BEFORE, rows).await,
+            HistoryFrom::After(_) => stretch(HISTORY_AFTER, rows).await,
+            // Two statements: messages only come after those there are, so the two sides fit.
+            HistoryFrom::Around(_) => {
+                let newer = stretch(HISTORY_AFTER, rows / 2).await?;
+                Ok(around(newer, stretch(HISTORY_UP_TO, rows - rows / 2).await?))
+            }
+            HistoryFrom::At(_) => stretch(HISTORY_AT, rows).await,
         }
-        HistoryFrom::At(_) => stretch(HISTORY_AT, rows).await,
     }
 }
 

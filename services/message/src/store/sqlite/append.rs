@@ -8,26 +8,32 @@ use messenger_core::{Id, MessageId, Result, Timestamp};
 use messenger_db::run;
 use serde_json::{Value, json};
 use sqlx::{SqlitePool, SqliteTransaction};
+use tracing::instrument;
 
-use super::multi_row::MultiRow;
+use super::{SqliteStore, multi_row::MultiRow};
 use crate::{
     model::{Appended, Batch, ChangeSet, ResolvedDraft},
     sequence::{AppliedChanges, ChangeFacts, DraftFacts, NumberedDrafts, Refusal, Sent},
     store::{
+        Store,
         append::{Failure, JournalTx, Locked, Mode, forgotten_before, positions, touched, write},
         rows::{DraftColumns, HeadColumns, MembershipColumns, StoredRow, draft_facts, head, membership, stored_ids},
     },
 };
 
-pub(super) async fn append(pool: &SqlitePool, batch: Batch, now: Timestamp) -> Result<Appended> {
-    let pool = pool.clone();
-    run(async move {
-        match transaction(&pool, &batch, now, Mode::Whole).await {
-            Err(failure) if failure.is_refusal() => Ok(transaction(&pool, &batch, now, Mode::Apart).await?),
-            answer => Ok(answer?),
-        }
-    })
-    .await
+#[async_trait]
+impl Store for SqliteStore {
+    #[instrument(level = "debug", skip_all)]
+    async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended> {
+        let pool = self.pools.writer.clone();
+        run(async move {
+            match transaction(&pool, &batch, now, Mode::Whole).await {
+                Err(failure) if failure.is_refusal() => Ok(transaction(&pool, &batch, now, Mode::Apart).await?),
+                answer => Ok(answer?),
+            }
+        })
+        .await
+    }
 }
 
 async fn transaction(pool: &SqlitePool, batch: &Batch, now: Timestamp, mode: Mode) -> Result<Appended, Failure> {

@@ -1,38 +1,27 @@
 //! The journal read: in full, for one user, and who is to hear what.
 
+use async_trait::async_trait;
 use messenger_bus::BusKey;
 use messenger_core::{ConversationId, JournalId, Position, Result, UserId, limits};
 use messenger_db::error;
-use sqlx::SqlitePool;
+use tracing::instrument;
 use uuid::Uuid;
 
-use super::ids;
+use super::{SqliteStore, ids};
 use crate::{
     model::{Followed, JournalHead, JournalPage, Missed, ReplayPage},
-    store::rows::{EntryRow, FollowColumns, MissedRow, followed, journal_page, missed_in, replay_page},
+    store::{
+        FeedStore,
+        rows::{EntryRow, FollowColumns, MissedRow, followed, journal_page, missed_in, replay_page},
+    },
 };
 
 const JOURNAL: &str = "SELECT identity, last_position FROM journal WHERE id = 1";
 
-pub(super) async fn journal(pool: &SqlitePool) -> Result<JournalHead> {
-    let (identity, last): (Uuid, i64) = sqlx::query_as(JOURNAL).fetch_one(pool).await.map_err(error)?;
-    Ok(JournalHead { id: JournalId(identity), last: Position(last) })
-}
-
 const BUS_KEY: &str = "SELECT bus_key FROM journal WHERE id = 1";
-
-pub(super) async fn bus_key(pool: &SqlitePool) -> Result<BusKey> {
-    let secret: Vec<u8> = sqlx::query_scalar(BUS_KEY).fetch_one(pool).await.map_err(error)?;
-    Ok(BusKey::new(&secret))
-}
 
 const RENEW_IDENTITY: &str = "
 UPDATE journal SET identity = randomblob(16), bus_key = randomblob(32) WHERE id = 1";
-
-pub(super) async fn renew_identity(pool: &SqlitePool) -> Result<()> {
-    sqlx::query(RENEW_IDENTITY).execute(pool).await.map_err(error)?;
-    Ok(())
-}
 
 const READ_JOURNAL: &str = "
 SELECT j.last_position, e.* FROM journal j LEFT JOIN (
@@ -47,20 +36,9 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     ORDER BY position LIMIT $2
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
-pub(super) async fn read_journal(pool: &SqlitePool, after: Position, limit: u32) -> Result<JournalPage> {
-    let query = sqlx::query_as(READ_JOURNAL).bind(after.0).bind(i64::from(limit) + 1);
-    let rows: Vec<EntryRow> = query.fetch_all(pool).await.map_err(error)?;
-    journal_page(rows, limit)
-}
-
 const FOLLOW: &str = "
 SELECT j.last_position, p.user_id, p.conversation_id FROM journal j
 LEFT JOIN (json_each($1) u JOIN membership p ON p.user_id = unhex(u.value)) ON true WHERE j.id = 1";
-
-pub(super) async fn follow(pool: &SqlitePool, users: &[UserId]) -> Result<Followed> {
-    let rows: Vec<FollowColumns> = sqlx::query_as(FOLLOW).bind(ids(users)).fetch_all(pool).await.map_err(error)?;
-    Ok(followed(rows))
-}
 
 /// Stretches of the journal that are the user's: of each conversation it takes part in what came after it joined; of
 /// each membership that ended its end, and the rest of it only if the user takes part again. Ends are counted to where they
@@ -90,12 +68,6 @@ WITH span AS MATERIALIZED (
 SELECT conversation_id, first_seq, COALESCE(last_seq - first_seq + 1, 0) AS messages,
        COALESCE(last_seq - first_seq + 1, 0) + COALESCE(last_version - first_version + 1, 0) AS entries
 FROM bounds";
-
-pub(super) async fn missed(pool: &SqlitePool, user: UserId, after: Position) -> Result<Missed> {
-    let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0).bind(limits::REPLAY_ENTRIES_MAX + 1);
-    let rows: Vec<MissedRow> = query.fetch_all(pool).await.map_err(error)?;
-    Ok(missed_in(rows))
-}
 
 /// The stretches of [`MISSED`], read from each only as far as the page may go.
 const REPLAY: &str = "
@@ -129,14 +101,59 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     ORDER BY position LIMIT $4
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
-pub(super) async fn replay(
-    pool: &SqlitePool,
-    user: UserId,
-    after: Position,
-    excluded: &[ConversationId],
-    limit: u32,
-) -> Result<ReplayPage> {
-    let query = sqlx::query_as(REPLAY).bind(user.uuid()).bind(after.0).bind(ids(excluded)).bind(i64::from(limit) + 1);
-    let rows: Vec<EntryRow> = query.fetch_all(pool).await.map_err(error)?;
-    replay_page(rows, limit)
+#[async_trait]
+impl FeedStore for SqliteStore {
+    #[instrument(level = "debug", skip_all)]
+    async fn journal(&self) -> Result<JournalHead> {
+        let (identity, last): (Uuid, i64) =
+            sqlx::query_as(JOURNAL).fetch_one(&self.pools.reader).await.map_err(error)?;
+        Ok(JournalHead { id: JournalId(identity), last: Position(last) })
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn bus_key(&self) -> Result<BusKey> {
+        let secret: Vec<u8> = sqlx::query_scalar(BUS_KEY).fetch_one(&self.pools.reader).await.map_err(error)?;
+        Ok(BusKey::new(&secret))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn renew_identity(&self) -> Result<()> {
+        sqlx::query(RENEW_IDENTITY).execute(&self.pools.writer).await.map_err(error)?;
+        Ok(())
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn read_journal(&self, after: Position, limit: u32) -> Result<JournalPage> {
+        let query = sqlx::query_as(READ_JOURNAL).bind(after.0).bind(i64::from(limit) + 1);
+        let rows: Vec<EntryRow> = query.fetch_all(&self.pools.reader).await.map_err(error)?;
+        journal_page(rows, limit)
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn follow(&self, users: &[UserId]) -> Result<Followed> {
+        let rows: Vec<FollowColumns> =
+            sqlx::query_as(FOLLOW).bind(ids(users)).fetch_all(&self.pools.reader).await.map_err(error)?;
+        Ok(followed(rows))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn missed(&self, user: UserId, after: Position) -> Result<Missed> {
+        let query = sqlx::query_as(MISSED).bind(user.uuid()).bind(after.0).bind(limits::REPLAY_ENTRIES_MAX + 1);
+        let rows: Vec<MissedRow> = query.fetch_all(&self.pools.reader).await.map_err(error)?;
+        Ok(missed_in(rows))
+    }
+
+    #[instrument(level = "debug", skip_all)]
+    async fn replay(
+        &self,
+        user: UserId,
+        after: Position,
+        excluded: &[ConversationId],
+        limit: u32,
+    ) -> Result<ReplayPage> {
+        let query =
+            sqlx::query_as(REPLAY).bind(user.uuid()).bind(after.0).bind(ids(excluded)).bind(i64::from(limit) + 1);
+        let rows: Vec<EntryRow> = query.fetch_all(&self.pools.reader).await.map_err(error)?;
+        replay_page(rows, limit)
+    }
 }
