@@ -24,7 +24,7 @@ pub const PASSWORD_CHARS_MAX: usize = 128;
 pub const USERS_PER_REQUEST_MAX: usize = 1_000;
 /// Characters in a group's name.
 pub const GROUP_NAME_CHARS_MAX: usize = 200;
-/// Participants up to which every participant hears who has read how far, and who is typing.
+/// Participants up to which every participant hears who has read how far.
 pub const SIGNAL_PARTICIPANTS_MAX: i64 = 300;
 /// Messages missed in one conversation up to which they are replayed.
 pub const REPLAY_MESSAGES_PER_CONVERSATION_MAX: i64 = 1_000;
