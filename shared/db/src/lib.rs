@@ -3,18 +3,24 @@
 //! No database future may be dropped: sqlx 0.9 leaves a session inside a transaction when `begin` is cancelled, and the
 //! next acknowledged write is lost. Transactions go through [`run()`]; the pools throw away a session that breaks the rule.
 
+mod database;
 mod error;
+mod list;
 mod location;
 mod migration;
 mod postgres;
 mod run;
 mod sqlite;
+mod statement;
 mod statement_pool;
 
+pub use database::{Database, Migrations, Transaction};
 pub use error::{error, violates};
+pub use list::List;
 pub use location::{Location, StoreArgs};
 pub use migration::Migration;
 pub use postgres::{migrate_postgres, open_postgres, postgres_options};
 pub use run::run;
 pub use sqlite::{SqlitePools, open_sqlite};
+pub use statement::{Row, Sql, Statement};
 pub use statement_pool::StatementPool;

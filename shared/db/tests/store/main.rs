@@ -1,5 +1,6 @@
 //! What both engines promise, and what each promises alone. Needs `MESSENGER_TEST_POSTGRES_URL`.
 
+mod both;
 mod postgres;
 mod sqlite;
 
