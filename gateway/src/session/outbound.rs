@@ -41,10 +41,6 @@ pub enum CloseReason {
     Flood,
     /// The same client came back on a new connection.
     Replaced,
-    /// The client went, or its socket broke.
-    ClientLeft,
-    /// Our fault; the log has the cause.
-    Internal,
 }
 
 impl CloseReason {
@@ -57,8 +53,7 @@ impl CloseReason {
             Self::Revoked => 4403,
             Self::Draining => 1012,
             Self::Flood => 4429,
-            Self::Replaced | Self::ClientLeft => 1000,
-            Self::Internal => 1011,
+            Self::Replaced => 1000,
         }
     }
 
@@ -72,8 +67,6 @@ impl CloseReason {
             Self::Draining => "draining",
             Self::Flood => "flood",
             Self::Replaced => "replaced",
-            Self::ClientLeft => "client_left",
-            Self::Internal => "internal",
         }
     }
 
@@ -85,7 +78,7 @@ impl CloseReason {
 
     /// Whether what waits is still written before the close.
     const fn keeps_frames(self) -> bool {
-        !matches!(self, Self::SlowConsumer | Self::Revoked | Self::ClientLeft)
+        !matches!(self, Self::SlowConsumer | Self::Revoked)
     }
 }
 
