@@ -203,7 +203,7 @@ fn draft(asked: &SendMessage<'_>, target: Target) -> Result<message::Draft, Erro
     let content = asked.content.as_ref().ok_or_else(|| Error::invalid("content", "is missing"))?;
     let reply_to = asked.reply_to_id.as_ref().map(|id| MessageId::parse("replyToId", &id.0)).transpose()?;
     let metadata = asked.metadata.map(|json| Metadata::new(json.get())).transpose()?;
-    Content::new(&content.0)?;
+    Content::check(&content.0)?;
     Ok(message::Draft {
         target: Some(target),
         content: content.0.clone().into_owned(),

@@ -14,6 +14,15 @@ impl Content {
     /// # Errors
     /// MESSAGE_TOO_LONG over the limit, VALIDATION_FAILED otherwise.
     pub fn new(text: &str) -> Result<Self, Error> {
+        Self::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// Checks the text and keeps nothing of it.
+    ///
+    /// # Errors
+    /// As [`Content::new`].
+    pub fn check(text: &str) -> Result<(), Error> {
         if text.len() > limits::CONTENT_CHARS_MAX && text.chars().count() > limits::CONTENT_CHARS_MAX {
             let message = format!("a message has at most {} characters", limits::CONTENT_CHARS_MAX);
             return Err(Error::new(ErrorKind::MessageTooLong, message));
@@ -24,7 +33,7 @@ impl Content {
         if text.chars().all(char::is_whitespace) {
             return Err(Error::invalid("content", "must not be empty"));
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 
     /// From a store: it was checked before it was stored.
