@@ -47,7 +47,8 @@ pub fn pid(input: &[u8], probe: &mut Probe) -> Outcome {
     let read = probe.read(text.len(), || KEY.read(&text));
     assert!(read.is_none_or(|pid| KEY.sign(&pid) == *text), "another spelling");
     let origin = i64::from_le_bytes(first(input));
-    let made = Pid { user_id: UserId::from_uuid(Uuid::from_bytes(first(input))), start: place(input), origin };
+    let user_id = UserId::from_uuid(Uuid::from_bytes(first(input)));
+    let made = Pid { user_id, start: place(input), origin, nonce: u64::from_be_bytes(first(input)) };
     let signed = KEY.sign(&made);
     assert_eq!(KEY.read(&signed), Some(made));
     let mut forged = signed.into_bytes();

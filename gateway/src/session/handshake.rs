@@ -94,10 +94,10 @@ impl Session {
             Some(cursor) => resume(gateway, &connection, cursor).await?,
             None => begin(gateway, &connection).await?,
         };
-        let start = pid.filter(|_| beginning.recovered).map_or(beginning.cursor, |pid| pid.start);
+        let unrecovered = || Pid::fresh(identity.user_id, beginning.cursor, origin);
         let connected = Connected {
             sid: Uuid::new_v4().simple().to_string(),
-            pid: gateway.resume_key.sign(&Pid { user_id: identity.user_id, start, origin }),
+            pid: gateway.resume_key.sign(&pid.filter(|_| beginning.recovered).unwrap_or_else(unrecovered)),
             recovered: beginning.recovered,
             cursor: beginning.cursor.encode(),
         };

@@ -6,8 +6,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use messenger_core::{Cursor, JournalId, Position, UserId};
 use uuid::Uuid;
 
-const VERSION: u8 = 1;
-const CLAIM_BYTES: usize = 1 + 16 + 16 + 8 + 8;
+const VERSION: u8 = 2;
+const CLAIM_BYTES: usize = 1 + 16 + 16 + 8 + 8 + 8;
 const TAG_BYTES: usize = 16;
 const PID_BYTES: usize = CLAIM_BYTES + TAG_BYTES;
 
@@ -55,15 +55,24 @@ pub struct Pid {
     pub start: Cursor,
     /// Marks the entries it causes.
     pub origin: i64,
+    /// Tells two pids of one start apart: a client takes the pid it has already for "everything is replayed".
+    pub nonce: u64,
 }
 
 impl Pid {
+    /// Another than every one before, of a connection that begins there.
+    #[must_use]
+    pub fn fresh(user_id: UserId, start: Cursor, origin: i64) -> Self {
+        Self { user_id, start, origin, nonce: Uuid::new_v4().as_u64_pair().1 }
+    }
+
     fn claim(&self) -> [u8; CLAIM_BYTES] {
         let mut claim = [VERSION; CLAIM_BYTES];
         claim[1..17].copy_from_slice(self.user_id.uuid().as_bytes());
         claim[17..33].copy_from_slice(self.start.journal.0.as_bytes());
         claim[33..41].copy_from_slice(&self.start.position.0.to_be_bytes());
-        claim[41..].copy_from_slice(&self.origin.to_be_bytes());
+        claim[41..49].copy_from_slice(&self.origin.to_be_bytes());
+        claim[49..].copy_from_slice(&self.nonce.to_be_bytes());
         claim
     }
 
@@ -73,7 +82,8 @@ impl Pid {
         Some(Self {
             user_id: UserId::from_uuid(Uuid::from_slice(&claim[1..17]).ok()?),
             start: Cursor { journal, position },
-            origin: i64::from_be_bytes(claim[41..].try_into().ok()?),
+            origin: i64::from_be_bytes(claim[41..49].try_into().ok()?),
+            nonce: u64::from_be_bytes(claim[49..].try_into().ok()?),
         })
         .filter(|_| claim[0] == VERSION)
     }
@@ -91,7 +101,7 @@ mod tests {
 
     fn pid() -> Pid {
         let start = Cursor { journal: JournalId(Uuid::from_u128(2)), position: Position(3) };
-        Pid { user_id: UserId::from_uuid(Uuid::from_u128(1)), start, origin: -4 }
+        Pid { user_id: UserId::from_uuid(Uuid::from_u128(1)), start, origin: -4, nonce: 5 }
     }
 
     #[test]
@@ -110,7 +120,7 @@ mod tests {
             changed[position] = if changed[position] == b'A' { b'B' } else { b'A' };
             assert_eq!(key.read(&String::from_utf8(changed).expect("ASCII")), None, "{position}");
         }
-        for text in ["", "x", &text[1..], &format!("{text}A"), &format!("{text}AAAA"), &"é".repeat(43)] {
+        for text in ["", "x", &text[1..], &format!("{text}A"), &format!("{text}AAAA"), &"é".repeat(49)] {
             assert_eq!(key.read(text), None, "{text}");
         }
     }

@@ -93,6 +93,30 @@ async fn a_client_comes_back_to_another_gateway_and_misses_nothing() {
     assert_eq!(error.kind(), ErrorKind::CursorInvalid);
 }
 
+/// A client takes the pid it has for "everything is replayed", whatever else it is told.
+#[tokio::test]
+async fn no_pid_comes_twice_when_something_is_left_out() {
+    let world = World::start().await;
+    let (alice, bob) = (world.register().await, world.register().await);
+    let mut sender = world.connect(&alice).await;
+    let mut pid = world.connect(&bob).await.session.connected().pid.clone();
+    let mut seen = vec![pid.clone()];
+    for _ in 0..1_001 {
+        sender.emit("send_message", &json!({"receiverId": bob.id, "content": "missed"}));
+    }
+    contents(&mut sender, "message_sent", 1_001).await;
+    for _ in 0..3 {
+        let resume = Resume::Pid { pid: &pid, offset: None };
+        let mut receiver = Client::resume(&world.gateway, &bob, resume).await.expect("resumes");
+        let connected = receiver.session.connected().clone();
+        assert!(!connected.recovered && !seen.contains(&connected.pid), "{connected:?}");
+        let completed = receiver.event("sync_completed").await;
+        assert_eq!(completed["data"]["limited"][0]["fromSeq"], 1);
+        pid = connected.pid;
+        seen.push(pid.clone());
+    }
+}
+
 #[tokio::test]
 async fn its_own_sends_come_back_as_sent_after_a_resume() {
     let world = World::start().await;
