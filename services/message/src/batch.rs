@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use messenger_bus::Batch;
+use messenger_bus::Carried;
 use messenger_core::{Error, Position, Result};
 use messenger_proto::{event::v1 as event, message::v1::Entries};
 use prost::Message as _;
@@ -91,7 +91,7 @@ fn received(encoded: Bytes) -> Result<Arc<SharedEntry>> {
     Ok(Arc::new(SharedEntry { entry, encoded: OnceLock::from(encoded) }))
 }
 
-impl Batch for EntryBatch {
+impl Carried for EntryBatch {
     fn encode(&self) -> Vec<u8> {
         let position = self.0.last().map_or(Position::default(), |entry| entry.position);
         Entries { entries: self.0.iter().map(|entry| entry.encoded()).collect(), position: position.0 }.encode_to_vec()

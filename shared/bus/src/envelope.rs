@@ -7,7 +7,7 @@ use bytes::Bytes;
 use messenger_core::{Error, Position};
 use uuid::Uuid;
 
-use crate::{Batch, Publication, SIGNAL_BYTES_MAX};
+use crate::{Carried, Publication, SIGNAL_BYTES_MAX};
 
 const ENTRIES: u8 = 1;
 const POSITIONS: u8 = 2;
@@ -44,7 +44,7 @@ pub(crate) enum Envelope<B> {
 }
 
 /// For the wire; none when it is too large for it. A batch of more bytes than `batch_bytes_max` goes as positions only.
-pub(crate) fn encode<B: Batch>(
+pub(crate) fn encode<B: Carried>(
     (sender, key): (Uuid, &BusKey),
     envelope: &Envelope<B>,
     batch_bytes_max: usize,
@@ -86,7 +86,7 @@ pub(crate) fn sender(bytes: &[u8]) -> Option<Uuid> {
 }
 
 /// From the wire. What was not made with the key is not looked into.
-pub(crate) fn decode<B: Batch>(key: &BusKey, bytes: &[u8]) -> Result<Envelope<B>, Error> {
+pub(crate) fn decode<B: Carried>(key: &BusKey, bytes: &[u8]) -> Result<Envelope<B>, Error> {
     let malformed = || Error::internal("a publication of the bus is malformed");
     let (bytes, proof) = bytes.split_last_chunk::<PROOF_BYTES>().ok_or_else(malformed)?;
     hmac::verify(&key.0, bytes, proof).map_err(|_| Error::internal("a publication of the bus is forged"))?;
@@ -114,7 +114,7 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Text(String);
 
-    impl Batch for Text {
+    impl Carried for Text {
         fn encode(&self) -> Vec<u8> {
             self.0.clone().into_bytes()
         }

@@ -28,7 +28,7 @@ pub const PUBLICATIONS_QUEUED_MAX: usize = 256;
 pub const SIGNAL_BYTES_MAX: usize = 7 * 1024;
 
 /// Entries of one commit, as they travel.
-pub trait Batch: Send + Sync + Sized + 'static {
+pub trait Carried: Send + Sync + Sized + 'static {
     /// For another process.
     fn encode(&self) -> Vec<u8>;
 
@@ -86,7 +86,7 @@ impl<B> Clone for Received<B> {
 
 /// Connects the processes that follow one journal.
 #[async_trait]
-pub trait EventBus<B: Batch>: Send + Sync + 'static {
+pub trait EventBus<B: Carried>: Send + Sync + 'static {
     /// Tells everybody, receivers of this process included (these at once and without encoding).
     fn publish(&self, publication: Publication<B>);
 

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Batch, BusReceiver, EventBus, PUBLICATIONS_QUEUED_MAX, Publication, Received};
+use crate::{BusReceiver, Carried, EventBus, PUBLICATIONS_QUEUED_MAX, Publication, Received};
 
 /// The bus of a process that has its journal to itself.
 #[derive(Debug)]
 pub struct LocalBus<B>(broadcast::Sender<Received<B>>);
 
-impl<B: Batch> LocalBus<B> {
+impl<B: Carried> LocalBus<B> {
     /// A bus nobody listens to yet.
     #[must_use]
     pub fn new() -> Self {
@@ -23,14 +23,14 @@ impl<B: Batch> LocalBus<B> {
     }
 }
 
-impl<B: Batch> Default for LocalBus<B> {
+impl<B: Carried> Default for LocalBus<B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
 #[async_trait]
-impl<B: Batch> EventBus<B> for LocalBus<B> {
+impl<B: Carried> EventBus<B> for LocalBus<B> {
     fn publish(&self, publication: Publication<B>) {
         self.deliver(Received::Publication(publication));
     }

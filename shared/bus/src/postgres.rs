@@ -15,7 +15,7 @@ use sqlx::{
 use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Batch, BusKey, BusReceiver, EventBus, Publication, envelope::Envelope, remote::Node};
+use crate::{BusKey, BusReceiver, Carried, EventBus, Publication, envelope::Envelope, remote::Node};
 
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub struct PostgresBus<B> {
     feed: String,
 }
 
-impl<B: Batch> PostgresBus<B> {
+impl<B: Carried> PostgresBus<B> {
     /// A bus that connects when it is run, with two sessions.
     #[must_use]
     pub fn new(options: PgConnectOptions, journal: JournalId, key: BusKey) -> Self {
@@ -114,7 +114,7 @@ fn parts(text: String) -> Vec<String> {
 }
 
 #[async_trait]
-impl<B: Batch> EventBus<B> for PostgresBus<B> {
+impl<B: Carried> EventBus<B> for PostgresBus<B> {
     fn publish(&self, publication: Publication<B>) {
         self.node.publish(publication);
     }

@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::endpoint::Endpoint;
-use crate::{Batch, BusKey, BusReceiver, EventBus, Publication, envelope::Envelope, remote::Node};
+use crate::{BusKey, BusReceiver, Carried, EventBus, Publication, envelope::Envelope, remote::Node};
 
 /// Larger batches are read from the journal by the others.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
@@ -29,7 +29,7 @@ pub struct RedisBus<B> {
     feed: String,
 }
 
-impl<B: Batch> RedisBus<B> {
+impl<B: Carried> RedisBus<B> {
     /// A bus that connects when it is run. Beside the URLs of a server, `redis+sentinel://user:password@host:port,host:port/master`
     /// (`rediss+sentinel` with TLS) names Sentinels and the master they watch.
     ///
@@ -74,7 +74,7 @@ impl<B: Batch> RedisBus<B> {
     }
 }
 
-fn receive<B: Batch>(node: &Node<B>, broken: &CancellationToken, push: PushInfo) -> Result<(), Infallible> {
+fn receive<B: Carried>(node: &Node<B>, broken: &CancellationToken, push: PushInfo) -> Result<(), Infallible> {
     match push.kind {
         PushKind::Message => {
             if let Some(Value::BulkString(bytes)) = push.data.get(1) {
@@ -88,7 +88,7 @@ fn receive<B: Batch>(node: &Node<B>, broken: &CancellationToken, push: PushInfo)
 }
 
 #[async_trait]
-impl<B: Batch> EventBus<B> for RedisBus<B> {
+impl<B: Carried> EventBus<B> for RedisBus<B> {
     fn publish(&self, publication: Publication<B>) {
         self.node.publish(publication);
     }

@@ -16,7 +16,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    Batch, BusKey, EventBus as _, LocalBus, PUBLICATIONS_QUEUED_MAX, Publication, Received,
+    BusKey, Carried, EventBus as _, LocalBus, PUBLICATIONS_QUEUED_MAX, Publication, Received,
     envelope::{self, Envelope},
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct Node<B> {
     probes_missed: AtomicU32,
 }
 
-impl<B: Batch> Node<B> {
+impl<B: Carried> Node<B> {
     pub(crate) fn new(key: BusKey) -> Self {
         let (outgoing, queue) = mpsc::channel(PUBLICATIONS_QUEUED_MAX);
         Self {

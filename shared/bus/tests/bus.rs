@@ -11,7 +11,7 @@ use std::{env, str::FromStr as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use messenger_bus::{
-    Batch, BusKey, BusReceiver, EventBus, LocalBus, PUBLICATIONS_QUEUED_MAX, PostgresBus, Publication, Received,
+    BusKey, BusReceiver, Carried, EventBus, LocalBus, PUBLICATIONS_QUEUED_MAX, PostgresBus, Publication, Received,
     RedisBus, SIGNAL_BYTES_MAX,
 };
 use messenger_core::{Error, JournalId, Position};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, PartialEq)]
 struct Text(String);
 
-impl Batch for Text {
+impl Carried for Text {
     fn encode(&self) -> Vec<u8> {
         self.0.clone().into_bytes()
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use messenger_bus::{Batch as _, Publication};
+use messenger_bus::{Carried as _, Publication};
 use messenger_core::{
     Content, ConversationId, ConversationType, Cursor, Error, ErrorKind, JournalId, MessageId, Position, Timestamp,
     UserId,
