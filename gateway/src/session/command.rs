@@ -1,6 +1,6 @@
 //! What a client may ask for: each event decoded, checked at the edge, and handed on.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use messenger_core::{
     Bug, ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, UserId, is_seeded,
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
-use super::{Session, pipe::Undecided, reply::Request};
+use super::{Session, bugs, pipe::Undecided, reply::Request};
 use crate::objects::{ReadPositionObject, time};
 
 /// What a client may ask for.
@@ -121,14 +121,7 @@ impl Session {
             }
             let undecided = Undecided::new(draft, message_id, request.clone(), weight);
             if is_seeded(Bug::ConcurrentHandlers) {
-                let gateway = Arc::clone(&self.gateway);
-                tokio::spawn(async move {
-                    // Tasks of one thread go in order unless one of them waits for something.
-                    for _ in 0..message_id.uuid().as_u128() % 3 {
-                        tokio::task::yield_now().await;
-                    }
-                    gateway.pipe.send(undecided)
-                });
+                bugs::send_concurrently(&self.gateway.pipe, undecided);
                 return Ok(());
             }
             self.gateway.pipe.send(undecided)

@@ -46,7 +46,7 @@ pub struct Gateway {
     /// Rooms and connections.
     pub hub: Arc<Hub>,
     /// Drafts on their way to be stored.
-    pub pipe: Pipe,
+    pub pipe: Arc<Pipe>,
     /// How often users may send.
     pub rates: Rates,
     /// The figures of this process.
@@ -71,7 +71,7 @@ impl Gateway {
             services: parts.services,
             verifier: parts.verifier,
             clock: parts.clock,
-            pipe: Pipe::default(),
+            pipe: Arc::default(),
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             admission: Admission::default(),
@@ -85,8 +85,8 @@ impl Gateway {
     fn spawn_tasks(self: &Arc<Self>) {
         let message = &self.services.message;
         self.shutdown.spawn(feed::run(Arc::clone(&self.hub), message.clone(), self.drained.clone()));
-        let (gateway, message) = (Arc::clone(self), message.clone());
-        self.shutdown.spawn(async move { gateway.pipe.run(message, gateway.drained.clone()).await });
+        let (pipe, message, drained) = (Arc::clone(&self.pipe), message.clone(), self.drained.clone());
+        self.shutdown.spawn(async move { pipe.run(message, drained).await });
         let gateway = Arc::clone(self);
         self.shutdown.spawn(async move {
             gateway.drained.run_until_cancelled(gateway.rates.sends.forget()).await;

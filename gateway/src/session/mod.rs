@@ -5,6 +5,7 @@
 //! ([`Session::maintain`]). Nothing in here knows sockets or HTTP.
 
 mod admission;
+mod bugs;
 mod catch_up;
 mod command;
 mod connection;
