@@ -11,40 +11,7 @@ use messenger_core::{Error, Position, Result};
 use messenger_proto::{event::v1 as event, message::v1::Entries};
 use prost::Message as _;
 
-use crate::{
-    convert,
-    model::{Entry, Fact, Message},
-};
-
-/// Bytes of text in one answer, well below what a client decodes.
-pub(crate) const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// What a message or entry costs beside its text.
-const OVERHEAD_BYTES: usize = 256;
-
-/// Bytes a message takes, about.
-pub(crate) fn message_bytes(message: &Message) -> usize {
-    OVERHEAD_BYTES + message.content.as_str().len() + message.metadata.as_ref().map_or(0, |json| json.as_str().len())
-}
-
-/// Bytes an entry takes, about.
-pub(crate) fn entry_bytes(entry: &Entry) -> usize {
-    match &entry.fact {
-        Fact::MessageSent { message, .. } => message_bytes(message),
-        Fact::ConversationChanged(body) => OVERHEAD_BYTES + body.len(),
-    }
-}
-
-/// How many of the items fit in one answer; at least one.
-pub(crate) fn fitting<T>(items: &[T], bytes: impl Fn(&T) -> usize) -> usize {
-    let mut total = 0;
-    for (index, item) in items.iter().enumerate() {
-        total += bytes(item);
-        if total > ANSWER_BYTES_MAX {
-            return index.max(1);
-        }
-    }
-    items.len()
-}
+use crate::{convert, model::Entry, pieces::entry_bytes};
 
 /// An entry for everybody it concerns: encoded once, when the first of them is told.
 #[derive(Debug)]

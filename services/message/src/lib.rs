@@ -12,6 +12,7 @@ pub mod feed;
 mod journal;
 mod messages;
 pub mod model;
+mod pieces;
 mod pipe;
 pub mod policy;
 mod replay;

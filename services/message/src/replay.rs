@@ -6,9 +6,9 @@ use bytes::Bytes;
 use messenger_core::{ConversationId, Cursor, Error, ErrorKind, Position, Result, UserId, limits};
 
 use crate::{
-    batch::{entry_bytes, fitting},
     feed::{Events, Feed, FeedEvent},
     model::{Entry, MissedMessages, ReplayPage},
+    pieces::{entry_bytes, fitting},
     store::Store,
 };
 

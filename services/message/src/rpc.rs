@@ -14,11 +14,11 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::Span;
 
 use crate::{
-    batch::{fitting, message_bytes},
     convert::{self, Provenance},
     feed::Follower,
     messages::Messages,
-    model::{ChangeSet, ConversationState, ReadUpTo},
+    model::{ChangeSet, ReadUpTo},
+    pieces::{fitting, message_bytes, state_bytes},
     replay::{LeftOut, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX},
     streams::{self, Answers, InboundDrafts},
 };
@@ -153,10 +153,6 @@ impl Rpc {
         let version = self.messages.journal.append_changes(ChangeSet(changes)).await?;
         Ok(AppendChangesResponse { version })
     }
-}
-
-fn state_bytes(state: &ConversationState) -> usize {
-    state.last_message.as_ref().map_or(0, message_bytes)
 }
 
 /// The user a request is made for, and the request itself.

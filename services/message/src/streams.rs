@@ -17,11 +17,11 @@ use prost::Message as _;
 use tonic::{Status, Streaming};
 
 use crate::{
-    batch::{entry_bytes, fitting, message_bytes},
     convert,
     feed::{Asks, Chosen, Events, Feed, FeedEvent},
     journal::{DRAFTS_PER_BATCH_MAX, TaggedOutcomes},
     model,
+    pieces::{entry_bytes, message_bytes, pieces},
     pipe::{Drafts, Inbound, Outcomes},
     replay::{Subscribed, Subscription},
 };
@@ -79,17 +79,6 @@ fn outcome((tag, outcome): &(u64, model::DraftOutcome)) -> DraftOutcome {
         Err(error) => Outcome::Error(to_rpc_status(error)),
     };
     DraftOutcome { tag: *tag, outcome: Some(outcome) }
-}
-
-fn pieces<T, P>(items: &[T], bytes: impl Fn(&T) -> usize, piece: impl Fn(&[T]) -> P) -> VecDeque<P> {
-    let mut pieces = VecDeque::with_capacity(1);
-    let mut rest = items;
-    while !rest.is_empty() {
-        let (first, others) = rest.split_at(fitting(rest, &bytes));
-        pieces.push_back(piece(first));
-        rest = others;
-    }
-    pieces
 }
 
 /// Whom a gateway asks for, until it or its follower is gone.
