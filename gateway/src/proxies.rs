@@ -67,9 +67,11 @@ pub(crate) fn client(connected: SocketAddr, headers: &HeaderMap, trusted: &[Netw
     if !is_trusted(connected.ip(), trusted) {
         return connected;
     }
-    let named = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    // Byte by byte what the client wrote: it must not make what the balancer appended unreadable.
+    let named: Vec<_> =
+        headers.get_all(FORWARDED_FOR).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     let mut client = connected.ip();
-    for address in named.flat_map(|value| value.split(',')).collect::<Vec<_>>().into_iter().rev() {
+    for address in named.iter().rev().flat_map(|value| value.rsplit(',')) {
         let Ok(address) = address.trim().parse() else { break };
         client = address;
         if !is_trusted(client, trusted) {
@@ -104,9 +106,8 @@ mod tests {
     fn only_trusted_balancers_name_their_client() {
         let trusted = ["10.0.0.0/8".parse().expect("a network")];
         let client = |connected: &str, values: &[&'static str]| {
-            let headers = values
-                .iter()
-                .map(|value| (http::HeaderName::from_static(FORWARDED_FOR), HeaderValue::from_static(value)));
+            let value = |value: &&str| HeaderValue::from_bytes(value.as_bytes()).expect("a header");
+            let headers = values.iter().map(|text| (http::HeaderName::from_static(FORWARDED_FOR), value(text)));
             client(connected.parse().expect("an address"), &headers.collect(), &trusted).to_string()
         };
         assert_eq!(client("192.0.2.1:5", &["198.51.100.1"]), "192.0.2.1:5", "a stranger says what it likes");
@@ -114,6 +115,7 @@ mod tests {
         assert_eq!(client("10.0.0.1:5", &["1.1.1.1, 198.51.100.1, 10.0.0.2"]), "198.51.100.1:5");
         assert_eq!(client("10.0.0.1:5", &["1.1.1.1", "198.51.100.1"]), "198.51.100.1:5");
         assert_eq!(client("10.0.0.1:5", &["198.51.100.1, x"]), "10.0.0.1:5");
+        assert_eq!(client("10.0.0.1:5", &["é, 198.51.100.1"]), "198.51.100.1:5", "it hides behind no byte");
         assert_eq!(client("10.0.0.1:5", &[]), "10.0.0.1:5");
     }
 }

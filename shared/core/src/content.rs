@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use serde_json::Value;
+
 use crate::{Error, ErrorKind, limits};
 
 /// The text of a message: 1 to 10,000 characters, no NUL, not only white space; kept exactly as it is.
@@ -95,14 +97,18 @@ impl Metadata {
     ///
     /// # Errors
     /// VALIDATION_FAILED when it is not an object, too large, or has what strict readers refuse (half a surrogate pair, a
-    /// number beyond f64, more than 127 levels): one of them must not fail over what another sent.
+    /// number beyond f64) or more than 32 levels: one of them must not fail over what another sent, and a page of messages
+    /// is a few levels deeper than a message.
     pub fn new(json: &str) -> Result<Self, Error> {
         if json.len() > limits::METADATA_BYTES_MAX {
             return Err(Error::invalid("metadata", "must have at most 4096 bytes"));
         }
         // Not as a map of values: a value is where serde_json gives a key of its own a meaning, which readers fail over.
-        if !serde_json::from_str::<serde_json::Value>(json).is_ok_and(|value| value.is_object()) {
+        let Some(value) = serde_json::from_str::<Value>(json).ok().filter(Value::is_object) else {
             return Err(Error::invalid("metadata", "must be a JSON object"));
+        };
+        if levels(&value) > limits::METADATA_LEVELS_MAX {
+            return Err(Error::invalid("metadata", "must have at most 32 levels"));
         }
         Ok(Self(json.into()))
     }
@@ -118,6 +124,15 @@ impl Metadata {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn levels(value: &Value) -> usize {
+    let deepest = match value {
+        Value::Array(items) => items.iter().map(levels).max(),
+        Value::Object(members) => members.values().map(levels).max(),
+        _ => return 0,
+    };
+    1 + deepest.unwrap_or(0)
 }
 
 impl fmt::Debug for Metadata {
@@ -165,6 +180,8 @@ mod tests {
     #[test]
     fn metadata_is_a_small_object() {
         assert!(Metadata::new(r#"{"a":[1]}"#).is_ok());
+        let nested = |levels: usize| format!("{}[]{}", r#"{"a":"#.repeat(levels - 1), "}".repeat(levels - 1));
+        assert!(Metadata::new(&nested(32)).is_ok() && Metadata::new(&nested(33)).is_err());
         let deep = format!("{}{}", r#"{"a":"#.repeat(200), "1".to_owned() + &"}".repeat(200));
         for json in [
             r#"{"a":"\ud800"}"#,

@@ -4,8 +4,12 @@
 pub const CONTENT_CHARS_MAX: usize = 10_000;
 /// Bytes of a message's metadata, as JSON text.
 pub const METADATA_BYTES_MAX: usize = 4 * 1024;
+/// Arrays and objects in one another in a message's metadata.
+pub const METADATA_LEVELS_MAX: usize = 32;
 /// Characters in a client message id.
 pub const CLIENT_MESSAGE_ID_CHARS_MAX: usize = 64;
+/// Bytes in a frame of a client; a larger one is answered with an error.
+pub const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// Rows on a page.
 pub const PAGE_ROWS_MAX: u32 = 100;
 /// Rows on a page nobody gave a size for.
