@@ -10,6 +10,7 @@ mod objects;
 mod page;
 mod peer;
 mod proxies;
+mod read_position;
 mod rest;
 mod server;
 mod services;

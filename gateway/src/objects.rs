@@ -2,7 +2,7 @@
 //! They borrow from the messages they are made from: nothing is copied before it is encoded.
 
 use messenger_core::{ConversationType, Role, Timestamp};
-use messenger_proto::{auth::v1 as auth, event::v1 as event};
+use messenger_proto::{auth::v1 as auth, event::v1 as event, message::v1::LimitedConversation};
 use prost_types::Timestamp as ProtoTimestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -279,27 +279,33 @@ impl<'a> MessageReadObject<'a> {
     }
 }
 
-/// A read position as `mark_read` and `POST conversations/{id}/read` answer it.
+/// A conversation with more than 1,000 missed messages: its events are left out, page its history.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = ReadPosition)]
-pub struct ReadPositionObject<'a> {
-    /// Where.
+#[schema(as = Limited)]
+pub struct LimitedObject<'a> {
     #[schema(format = Uuid)]
-    pub conversation_id: &'a str,
-    /// Everything up to this message is read.
-    pub last_read_seq: i64,
-    /// When that was said; `null` before the first time.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub last_read_at: Option<Timestamp>,
-    /// Last seq less last read seq.
-    pub unread_count: i64,
+    conversation_id: &'a str,
+    /// The first missed message.
+    from_seq: i64,
+}
+
+impl<'a> From<&'a LimitedConversation> for LimitedObject<'a> {
+    fn from(limited: &'a LimitedConversation) -> Self {
+        Self { conversation_id: &limited.conversation_id, from_seq: limited.from_seq }
+    }
 }
 
 /// A protobuf time; the epoch when there is none.
 #[must_use]
 pub fn time(time: Option<&ProtoTimestamp>) -> Timestamp {
-    time.map(|time| Timestamp::from_parts(time.seconds, time.nanos)).unwrap_or_default()
+    time_if_any(time).unwrap_or_default()
+}
+
+/// A protobuf time; none when there is none.
+#[must_use]
+pub fn time_if_any(time: Option<&ProtoTimestamp>) -> Option<Timestamp> {
+    time.map(|time| Timestamp::from_parts(time.seconds, time.nanos))
 }
 
 /// A protobuf role; the one that may less for anything unknown.

@@ -18,7 +18,8 @@ use super::{
     users,
 };
 use crate::{
-    objects::{ConversationObject, MessageObject, ReadPositionObject, UserObject, role, time},
+    objects::{ConversationObject, MessageObject, UserObject, role, time_if_any},
+    read_position::{ReadPositionObject, up_to},
     session::Gateway,
 };
 
@@ -57,7 +58,7 @@ impl<'a> OwnConversation<'a> {
         Some(Self {
             conversation: view.conversation.as_ref()?.into(),
             role: role(view.role),
-            last_read_at: state.last_read_at.as_ref().map(|at| time(Some(at))),
+            last_read_at: time_if_any(state.last_read_at.as_ref()),
             last_read_seq: state.last_read_seq,
             last_seq: state.last_seq,
             unread_count: state.unread_count,
@@ -244,20 +245,9 @@ async fn mark_read(
     Path(id): Path<String>,
     Json(ReadUpTo { message_id, seq }): Json<ReadUpTo>,
 ) -> Answer {
-    use message::mark_read_request::UpTo;
-    let up_to = match (message_id, seq) {
-        (Some(message_id), None) => UpTo::MessageId(message_id),
-        (None, Some(seq)) => UpTo::Seq(seq),
-        _ => return Err(Error::invalid("messageId", "is required, or else seq, and not both").into()),
-    };
+    let up_to = Some(up_to(message_id.as_deref(), seq)?);
     let conversation_id = ConversationId::parse("id", &id)?.to_string();
-    let request = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to), origin: 0 };
+    let request = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to, origin: 0 };
     let answer = gateway.services.message.clone().mark_read(request_as(caller.user_id(), request)).await?.into_inner();
-    let position = ReadPositionObject {
-        conversation_id: &conversation_id,
-        last_read_seq: answer.last_read_seq,
-        last_read_at: answer.last_read_at.as_ref().map(|at| time(Some(at))),
-        unread_count: answer.unread_count,
-    };
-    Ok(json(StatusCode::OK, &position))
+    Ok(json(StatusCode::OK, &ReadPositionObject::new(&conversation_id, &answer)))
 }

@@ -18,7 +18,7 @@ use super::{
     users,
 };
 use crate::{
-    objects::{ParticipantObject, UserObject, time},
+    objects::{ParticipantObject, UserObject, time_if_any},
     session::Gateway,
 };
 
@@ -211,7 +211,7 @@ impl Beside {
 
     fn name<'a>(&'a self, participant: &'a event::Participant) -> NamedParticipant<'a> {
         let read = self.read_positions.get(&participant.user_id);
-        let last_read_at = read.and_then(|read| read.last_read_at.as_ref()).map(|at| time(Some(at)));
+        let last_read_at = time_if_any(read.and_then(|read| read.last_read_at.as_ref()));
         NamedParticipant {
             participant: ParticipantObject::from(participant).with_last_read_at(last_read_at),
             user: self.users.get(&participant.user_id).map(UserObject::of),

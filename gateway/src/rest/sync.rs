@@ -17,7 +17,10 @@ use super::{
     json,
     problem::{Answer, Problem, ProblemBody},
 };
-use crate::{objects::EventObject, session::Gateway};
+use crate::{
+    objects::{EventObject, LimitedObject},
+    session::Gateway,
+};
 
 /// Longest wait for an event, milliseconds.
 const WAIT_MILLIS_MAX: i32 = 30_000;
@@ -51,16 +54,6 @@ struct CursorEvent<'a> {
     cursor: String,
 }
 
-/// A conversation with more than 1,000 missed messages: its events are left out, page its history.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct Limited<'a> {
-    #[schema(format = Uuid)]
-    conversation_id: &'a str,
-    /// The first missed message.
-    from_seq: i64,
-}
-
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Synced<'a> {
@@ -69,7 +62,7 @@ struct Synced<'a> {
     cursor: &'a str,
     /// Whether the next call has events at once.
     has_more: bool,
-    limited: Vec<Limited<'a>>,
+    limited: Vec<LimitedObject<'a>>,
 }
 
 /// What happened after a cursor. Without one it says where the feed is now.
@@ -99,11 +92,7 @@ async fn sync(State(gateway): State<Arc<Gateway>>, caller: Caller, Query(query):
         let cursor = Cursor { journal, position: Position(entry.position) }.encode();
         Some(CursorEvent { event: data.name(), data, cursor })
     });
-    let limited = page
-        .limited
-        .iter()
-        .map(|limited| Limited { conversation_id: &limited.conversation_id, from_seq: limited.from_seq });
-    let (events, limited) = (events.collect(), limited.collect());
+    let (events, limited) = (events.collect(), page.limited.iter().map(Into::into).collect());
     Ok(json(StatusCode::OK, &Synced { events, cursor: &page.cursor, has_more: page.has_more, limited }))
 }
 

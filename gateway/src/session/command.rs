@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use messenger_core::{
     Bug, ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, UserId, is_seeded,
 };
-use messenger_proto::message::v1::{self as message, draft::Target, mark_read_request::UpTo};
+use messenger_proto::message::v1::{self as message, draft::Target};
 use messenger_rpc::request_as;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
 use super::{Session, bugs, pipe::Undecided, reply::Request};
-use crate::objects::{ReadPositionObject, time};
+use crate::read_position::{ReadPositionObject, up_to};
 
 /// What a client may ask for.
 pub(super) const COMMANDS: [&str; 4] = ["send_message", "mark_read", "sync", "refresh_token"];
@@ -117,7 +117,7 @@ impl Session {
         let sent = self.target(asked).and_then(|target| draft(asked, target)).and_then(|draft| {
             let message_id = MessageId::new(self.gateway.clock.now());
             if self.connection.is_leaving() {
-                return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));
+                return Err(Error::draining());
             }
             let undecided = Undecided::new(draft, message_id, request.clone(), weight);
             if is_seeded(Bug::ConcurrentHandlers) {
@@ -160,29 +160,16 @@ impl Session {
 
     fn mark_read(&mut self, asked: &MarkRead<'_>, request: &Request) -> Result<(), Error> {
         let conversation_id = ConversationId::parse("conversationId", &asked.conversation_id.0)?.to_string();
-        let up_to = match (&asked.message_id, asked.seq) {
-            (Some(id), None) => UpTo::MessageId(MessageId::parse("messageId", &id.0)?.to_string()),
-            (None, Some(seq)) if seq >= 0 => UpTo::Seq(seq),
-            (None, Some(_)) => return Err(Error::invalid("seq", "must not be negative")),
-            _ => return Err(Error::invalid("messageId", "give either messageId or seq")),
-        };
+        let up_to = Some(up_to(asked.message_id.as_ref().map(|id| &*id.0), asked.seq)?);
         let origin = self.connection.origin;
-        let call = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to: Some(up_to), origin };
+        let call = message::MarkReadRequest { conversation_id: conversation_id.clone(), up_to, origin };
         let call = request_as(self.identity.user_id, call);
         let (mut service, request, span) =
             (self.gateway.services.message.clone(), request.clone(), request.span().clone());
         span.record("conversation.id", &*conversation_id);
         let errand = async move {
             match service.mark_read(call).await {
-                Ok(answer) => {
-                    let read = answer.into_inner();
-                    request.succeed(&ReadPositionObject {
-                        conversation_id: &conversation_id,
-                        last_read_seq: read.last_read_seq,
-                        last_read_at: read.last_read_at.as_ref().map(|at| time(Some(at))),
-                        unread_count: read.unread_count,
-                    });
-                }
+                Ok(read) => request.succeed(&ReadPositionObject::new(&conversation_id, read.get_ref())),
                 Err(status) => request.fail(&messenger_rpc::from_status(&status)),
             }
             None

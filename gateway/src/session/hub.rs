@@ -94,7 +94,7 @@ impl Hub {
     ) -> Result<Seat, Error> {
         let mut state = self.lock();
         if state.is_draining {
-            return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));
+            return Err(Error::draining());
         }
         if state.connections >= capacity.in_all {
             return Err(try_later("the gateway has as many connections as it takes"));

@@ -127,7 +127,7 @@ impl Pipe {
     pub fn send(&self, mut draft: Undecided) -> Result<(), Error> {
         let mut drafts = self.lock();
         if drafts.is_closed {
-            return Err(Error::new(ErrorKind::Draining, "this gateway is going away, connect anew"));
+            return Err(Error::draining());
         }
         if drafts.undecided.len() >= UNDECIDED_MAX || drafts.bytes + draft.bytes() > UNDECIDED_BYTES_MAX {
             let error = Error::unavailable("too many sends are undecided");

@@ -15,6 +15,7 @@ use super::{
     frame::{Frame, json},
     reply::Request,
 };
+use crate::objects::LimitedObject;
 
 /// Entries on a page: 50 of the largest messages stay below the 4 MiB an answer may have.
 const PAGE_ENTRIES: i32 = 50;
@@ -59,14 +60,7 @@ enum Announce {
 #[derive(Serialize)]
 struct SyncCompleted<'a> {
     cursor: &'a str,
-    limited: Vec<Limited<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Limited<'a> {
-    conversation_id: &'a str,
-    from_seq: i64,
+    limited: Vec<LimitedObject<'a>>,
 }
 
 /// The request for the first page after a cursor.
@@ -195,9 +189,7 @@ impl Replay {
             return;
         }
         let cursor = Cursor { position: reached, ..self.cursor }.encode();
-        let limited =
-            self.limited.iter().map(|one| Limited { conversation_id: &one.conversation_id, from_seq: one.from_seq });
-        let completed = SyncCompleted { cursor: &cursor, limited: limited.collect() };
+        let completed = SyncCompleted { cursor: &cursor, limited: self.limited.iter().map(Into::into).collect() };
         connection.outbound.push(Frame::event(connection.wire, "sync_completed", &json(&completed), None));
         if let Announce::Asked(request) = &self.announce {
             request.succeed(&completed);

@@ -65,7 +65,7 @@ async fn open(gateway: &Arc<Gateway>, parts: &mut Parts) -> Result<Response, Pro
     }
     let handshake = Handshake::of(parts).map_err(refuse)?;
     if gateway.shutdown.token.is_cancelled() {
-        return Err(Error::new(ErrorKind::Draining, "this server is going away, connect anew").into());
+        return Err(Error::draining().into());
     }
     let malformed = |_| Error::new(ErrorKind::ValidationFailed, "the query string is malformed");
     let Query(parameters) = Query::<Parameters>::try_from_uri(&parts.uri).map_err(malformed)?;
@@ -132,8 +132,8 @@ impl Protocol for Plain {
         Ok(())
     }
 
-    async fn ping(connection: &mut Connection<Self>) -> Result<(), End> {
-        connection.link.ping().await
+    async fn ping(link: &mut Link) -> Result<(), End> {
+        link.ping().await
     }
 
     fn farewell() -> Option<Bytes> {

@@ -186,6 +186,12 @@ impl Error {
         Self::new(ErrorKind::Unavailable, "temporarily unavailable, try again").with_cause(cause)
     }
 
+    /// This process is going away; another one serves.
+    #[must_use]
+    pub fn draining() -> Self {
+        Self::new(ErrorKind::Draining, "this server is going away, connect anew")
+    }
+
     /// Our fault: the cause goes to the log, never to the caller.
     pub fn internal(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(ErrorKind::Internal, "internal error").with_cause(cause)
