@@ -30,7 +30,10 @@ export function drawConversation(what) {
   if (isNew) {
     drawnId = conversation.id;
     notice(byId('composer-error'), '');
-    byId('composer-text').focus();
+    const field = byId('composer-text');
+    field.value = store.state.unsent.get(drawnId) ?? '';
+    fit(field);
+    field.focus();
   }
   readIfSeen();
 }
@@ -131,9 +134,15 @@ function submit() {
   if (!conversation || field.value.trim() === '') return;
   const draft = { clientMessageId: uuid(), conversationId: conversation.id, content: field.value };
   field.value = '';
-  fit(field);
+  typed(field);
   send(draft);
   byId('log').scrollTop = byId('log').scrollHeight;
+}
+
+/** Each conversation keeps the text typed there until it is sent. */
+function typed(field) {
+  store.state.unsent.set(store.state.currentId, field.value);
+  fit(field);
 }
 
 /** As tall as its text, up to the limit of the style sheet. */
@@ -159,7 +168,7 @@ export function listen() {
     event.preventDefault();
     submit();
   });
-  field.addEventListener('input', () => fit(field));
+  field.addEventListener('input', () => typed(field));
   byId('log').addEventListener('scroll', () => {
     if (byId('log').scrollTop < SCROLL_SLACK && drawnId) store.loadOlder(drawnId).catch(() => {});
   });

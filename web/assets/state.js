@@ -12,6 +12,8 @@ export const state = {
   currentId: null,
   /** Drafts the server has not decided yet, oldest first: { clientMessageId, conversationId, content, error? }. */
   drafts: [],
+  /** conversation id -> text that has been typed there and not sent. */
+  unsent: new Map(),
 };
 
 const changes = new EventTarget();
@@ -28,7 +30,9 @@ export function changed(what = 'all') {
 export function reset() {
   state.conversations.clear();
   state.open.clear();
+  state.unsent.clear();
   Object.assign(state, { nextCursor: null, currentId: null, drafts: [] });
+  changed();
 }
 
 /** The name a conversation goes by: its own, or the other user's. */
@@ -68,6 +72,7 @@ export async function loadConversation(id) {
 export function forget(id) {
   state.conversations.delete(id);
   state.open.delete(id);
+  state.unsent.delete(id);
   if (state.currentId === id) state.currentId = null;
 }
 

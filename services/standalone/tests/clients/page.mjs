@@ -65,6 +65,16 @@ await says(bob, 'For all of you');
 await write(bob, 'May I?');
 await bob.getByRole('alert').getByText('Only admins can post messages here').waitFor();
 
+// What is half typed stays in its conversation.
+const field = ann.getByRole('textbox', { name: 'Message' });
+await field.fill('Half a word for all');
+await open(ann, bobName);
+assert.equal(await field.inputValue(), '');
+await write(ann, 'For Bob alone');
+await says(ann, 'For Bob alone');
+await open(ann, 'Announcements');
+assert.equal(await field.inputValue(), 'Half a word for all');
+
 // A page that is loaded again is where it was.
 await bob.reload();
 await open(bob, annName);
