@@ -69,3 +69,48 @@ impl Carried for EntryBatch {
         entries.into_iter().map(received).collect::<Result<_>>().map(Self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use messenger_core::{ClientMessageId, Content, ConversationType, Id, Metadata, Timestamp, limits};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{Fact, Message};
+
+    fn id<K>(number: u128) -> Id<K> {
+        Id::from_uuid(Uuid::from_u128(number))
+    }
+
+    /// Stored when limits were other ones.
+    fn entry() -> Entry {
+        let message = Message {
+            id: id(1),
+            conversation_id: id(2),
+            seq: 3,
+            sender_id: id(4),
+            content: Content::from_stored("x".repeat(limits::CONTENT_CHARS_MAX + 1)),
+            created_at: Timestamp::from_millis(5),
+            client_message_id: Some(ClientMessageId::from_stored("k".repeat(limits::CLIENT_MESSAGE_ID_CHARS_MAX + 1))),
+            reply_to_id: Some(id(6)),
+            metadata: Some(Metadata::from_stored("{".to_owned())),
+        };
+        let fact = Fact::MessageSent { message, conversation_type: ConversationType::Group, origin: 7 };
+        Entry { position: Position(8), conversation_id: id(2), fact }
+    }
+
+    #[test]
+    fn what_was_stored_is_taken_as_it_is() {
+        let batch = EntryBatch::from_iter([entry()]);
+        let received = EntryBatch::decode(&batch.encode()).expect("an entry");
+        assert_eq!(**received.0[0], entry());
+        assert_eq!(received.0[0].encoded(), batch.0[0].encoded());
+    }
+
+    #[test]
+    fn a_batch_with_an_entry_that_says_nothing_is_refused() {
+        let silent = event::Entry { fact: None, ..convert::entry(&entry()) };
+        let entries = [convert::entry(&entry()), silent].iter().map(|entry| entry.encode_to_vec().into()).collect();
+        assert!(EntryBatch::decode(&Entries { entries, position: 8 }.encode_to_vec()).is_err());
+    }
+}

@@ -61,7 +61,7 @@ pub(crate) fn entry(entry: &Entry) -> event::Entry {
     event::Entry { position: entry.position.0, conversation_id: entry.conversation_id.to_string(), fact }
 }
 
-/// An entry of another process.
+/// An entry of another process of the journal: what it says was checked before it was stored.
 pub(crate) fn from_entry(entry: event::Entry) -> Result<Entry> {
     let fact = match entry.fact {
         Some(Facts::MessageSent(sent)) => Fact::MessageSent {
@@ -82,11 +82,11 @@ fn from_message(message: event::Message) -> Result<Message> {
         conversation_id: ConversationId::parse("conversationId", &message.conversation_id)?,
         seq: message.seq,
         sender_id: UserId::parse("senderId", &message.sender_id)?,
-        content: Content::new(&message.content)?,
+        content: Content::from_stored(message.content),
         created_at: message.created_at.map(from_timestamp).ok_or_else(|| missing("createdAt"))?,
-        client_message_id: message.client_message_id.as_deref().map(ClientMessageId::new).transpose()?,
+        client_message_id: message.client_message_id.map(ClientMessageId::from_stored),
         reply_to_id: message.reply_to_id.map(|id| MessageId::parse("replyToId", &id)).transpose()?,
-        metadata: message.metadata.as_deref().map(Metadata::new).transpose()?,
+        metadata: message.metadata.map(Metadata::from_stored),
     })
 }
 
