@@ -224,7 +224,8 @@ impl ConnectArgs {
 
 /// For the operator.
 pub(crate) fn secret_refused(cause: Error) -> Error {
-    let line = "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters";
+    let line =
+        "--service-secret (MESSENGER_SERVICE_SECRET) must have at least 32 visible characters, 10 different ones";
     Error::new(ErrorKind::ValidationFailed, line).with_cause(cause)
 }
 
@@ -330,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_secret_leaves_this_machine_only_when_that_was_asked_for() {
-        let secret = "s".repeat(32);
+        let secret = "0123456789abcdef".repeat(2);
         let connect = |allow_plaintext| ConnectArgs {
             service_secret: Secret::from(secret.as_str()),
             certificates: None,

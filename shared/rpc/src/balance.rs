@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     sync::{
         OnceLock,
@@ -27,7 +28,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tonic::body::Body;
 
-use crate::connection::{self, CONNECT_TIMEOUT, Encryption};
+use crate::{
+    Service,
+    connection::{self, CONNECT_TIMEOUT, Encryption},
+};
 
 /// Between two looks at what a name stands for.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -41,6 +45,7 @@ const HOSTS_MAX: usize = 64;
 /// Connections to all addresses of a service. Nothing is looked up or connected before the first call.
 #[derive(Debug)]
 pub(crate) struct Balance {
+    to: Service,
     hosts: Vec<Host>,
     encryption: Option<Encryption>,
     peers: watch::Sender<Peers>,
@@ -89,20 +94,28 @@ pub(crate) struct Chosen {
     pub sender: SendRequest<Body>,
 }
 
+/// As an operator knows it: `auth at 10.0.0.1:50051, 10.0.0.2:50051`.
+impl fmt::Display for Balance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.hosts.iter().map(|host| host.authority.as_str()).collect();
+        write!(f, "{} at {}", self.to, hosts.join(", "))
+    }
+}
+
 impl Balance {
     /// From `http://host:port` (with encryption `https://host:port`), several separated by commas; a name may stand for
     /// several addresses.
     ///
     /// # Errors
     /// VALIDATION_FAILED when one of them is of another form.
-    pub(crate) fn new(urls: &str, encryption: Option<Encryption>) -> Result<Self, Error> {
+    pub(crate) fn new(to: Service, urls: &str, encryption: Option<Encryption>) -> Result<Self, Error> {
         let scheme = if encryption.is_some() { "https" } else { "http" };
         let hosts = urls.split(',').map(|url| Host::new(url.trim(), scheme)).collect::<Result<Vec<_>, _>>()?;
         if hosts.len() > HOSTS_MAX {
             return Err(Error::invalid("url", format!("names more than {HOSTS_MAX} addresses")));
         }
         let (peers, turn, keeper) = (watch::Sender::default(), AtomicUsize::new(0), OnceLock::new());
-        Ok(Self { hosts, encryption, peers, turn, keeper })
+        Ok(Self { to, hosts, encryption, peers, turn, keeper })
     }
 
     /// The first address that is another machine's, or may be.
@@ -126,7 +139,12 @@ impl Balance {
         let mut peers = self.peers.subscribe();
         // Whether it settles or not: what is up now is taken.
         let _ = timeout(CONNECT_TIMEOUT, peers.wait_for(Peers::is_settled)).await;
-        self.choose_up(None).ok_or_else(|| Error::unavailable("none of the service's addresses answers"))
+        self.choose_up(None).ok_or_else(|| Error::unavailable(format!("{self} does not answer")))
+    }
+
+    /// The service did not believe that a service calls: the secrets differ, which is no fault of whoever is called for.
+    pub(crate) fn refused(&self) -> Error {
+        Error::unavailable(format!("{self} refused our credential: is its service secret ours?"))
     }
 
     /// The next connection that is up, to another address than this.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
 use messenger_core::{Error, ErrorKind, KeyedPermit, KeyedSemaphore, UserId};
 use messenger_identity::Verifier;
 use tokio::{
@@ -28,6 +28,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     Caller, Trust,
     caller::Shown,
+    credential::{SERVICE, SERVICE_REFUSED},
     held::Held,
     policy,
     refusals::Refusals,
@@ -154,7 +155,7 @@ where
             let (caller, seat) = match layer.admit(&head).await {
                 Ok(Some(admitted)) => admitted,
                 Ok(None) => return Ok(Status::unimplemented("there is no such call").into_http()),
-                Err(error) => return Ok(refuse(error)),
+                Err(error) => return Ok(not_admitted(&head, error)),
             };
             head.extensions.insert(caller);
             let mut limit = deadline(&head.headers).unwrap_or(HANDLER_TIMEOUT);
@@ -211,20 +212,40 @@ where
     Ok(response)
 }
 
+fn not_admitted(request: &Parts, error: Error) -> Response<AxumBody> {
+    let is_service = error.kind() == ErrorKind::Unauthenticated && request.headers.contains_key(SERVICE);
+    let mut answer = refuse(error);
+    if is_service {
+        answer.headers_mut().insert(SERVICE_REFUSED, HeaderValue::from_static("true"));
+    }
+    answer
+}
+
 pub(crate) fn refuse<R: Default>(error: Error) -> Response<R> {
     Span::current().record("rpc.status", error.kind().code());
     to_status(error).into_http()
 }
 
-/// Our own INTERNAL always has details. One without is tonic's: it could not decode the request.
+/// Our own INTERNAL and OUT_OF_RANGE always have details. Those without are tonic's: it could not decode the request, or
+/// it is too large.
 fn checked<R: Default>(response: Response<R>) -> Response<R> {
     let Some(status) = response.headers().get(GRPC_STATUS) else { return response };
-    if status == "13" && !response.headers().contains_key(GRPC_STATUS_DETAILS) {
-        let reason = Status::from_header_map(response.headers()).map(|status| status.message().to_owned());
-        tracing::debug!(reason, "request not understood");
-        return refuse(Error::invalid("request", "is not the message this call takes"));
+    let error = match status.as_bytes() {
+        b"11" => Error::new(ErrorKind::PayloadTooLarge, "the message is too large"),
+        b"13" => Error::invalid("request", "is not the message this call takes"),
+        _ => return recorded(response),
+    };
+    if response.headers().contains_key(GRPC_STATUS_DETAILS) {
+        return recorded(response);
     }
-    Span::current().record("rpc.status", status.to_str().unwrap_or_default());
+    let reason = Status::from_header_map(response.headers()).map(|status| status.message().to_owned());
+    tracing::debug!(reason, "request not understood");
+    refuse(error)
+}
+
+fn recorded<R>(response: Response<R>) -> Response<R> {
+    let status = response.headers().get(GRPC_STATUS).and_then(|status| status.to_str().ok());
+    Span::current().record("rpc.status", status.unwrap_or_default());
     response
 }
 

@@ -11,7 +11,10 @@ use messenger_core::{Error, ErrorKind};
 use tonic::{Status, body::Body, service::Routes};
 use tower::Service as _;
 
-use crate::{Service, ServiceCredential, balance::Balance, connection::Encryption, remote, status::to_status, trace};
+use crate::{
+    Service, ServiceCredential, balance::Balance, connection::Encryption, credential::SERVICE_REFUSED, remote,
+    status::to_status, trace,
+};
 
 /// The way to a service, over the network or in process: what generated clients are made with. Cheap to clone. Says on
 /// every call which service calls, and carries the trace context.
@@ -34,7 +37,7 @@ impl RpcChannel {
     /// VALIDATION_FAILED when one is no such URL.
     pub fn remote(to: Service, urls: &str, credential: ServiceCredential) -> Result<Self, Error> {
         let encryption = credential.encryption().map(|certificate| Encryption::new(certificate.clone(), to));
-        Ok(Self(Way::Remote(Arc::new(Balance::new(urls, encryption)?), credential)))
+        Ok(Self(Way::Remote(Arc::new(Balance::new(to, urls, encryption)?), credential)))
     }
 
     /// Another machine to which calls go in plain text, and the secret with them; none if there is none.
@@ -88,7 +91,11 @@ impl tower::Service<Request<Body>> for RpcChannel {
                 credential.show(request.headers_mut());
                 trace::inject(request.headers_mut());
                 let balance = Arc::clone(balance);
-                Box::pin(async move { remote::call(&balance, request).await })
+                Box::pin(async move {
+                    let answer = remote::call(&balance, request).await?;
+                    let is_refused = answer.headers().contains_key(SERVICE_REFUSED);
+                    if is_refused { Err(to_status(balance.refused())) } else { Ok(answer) }
+                })
             }
             Way::InProcess(routes, from) => {
                 request.extensions_mut().insert(*from);

@@ -1,6 +1,6 @@
 //! By what services know each other: certificates, and where nothing is encrypted a secret.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,7 +12,11 @@ use crate::Service;
 
 /// Which service a caller is that has no certificate.
 pub(crate) const SERVICE: HeaderName = HeaderName::from_static("x-service");
+/// On the answer to a service that was not believed: whom it calls for must not be told to log in again.
+pub(crate) const SERVICE_REFUSED: HeaderName = HeaderName::from_static("x-service-refused");
 const SECRET_CHARS_MIN: usize = 32;
+/// Hexadecimal digits have 16, and 32 of them about 14.
+const DIFFERENT_CHARS_MIN: usize = 10;
 
 /// How a service proves to another which one it is. Never shown.
 #[derive(Clone)]
@@ -34,13 +38,16 @@ impl ServiceCredential {
     }
 
     /// The secret that all services of one installation share, as `service` shows it: at least 32 visible ASCII
-    /// characters.
+    /// characters, 10 different ones among them.
     ///
     /// # Errors
-    /// VALIDATION_FAILED when it is too short or has characters a header cannot carry.
+    /// VALIDATION_FAILED when it is too short or too simple, or has characters a header cannot carry.
     pub fn secret(secret: &str, service: Service) -> Result<Self> {
-        if secret.len() < SECRET_CHARS_MIN || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::invalid("MESSENGER_SERVICE_SECRET", "must have at least 32 visible ASCII characters"));
+        let different: HashSet<u8> = secret.bytes().collect();
+        let is_strong = secret.len() >= SECRET_CHARS_MIN && different.len() >= DIFFERENT_CHARS_MIN;
+        if !is_strong || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let message = "must have at least 32 visible ASCII characters, 10 different ones among them";
+            return Err(Error::invalid("MESSENGER_SERVICE_SECRET", message));
         }
         let mut authorization = HeaderValue::try_from(format!("Service {secret}")).map_err(Error::internal)?;
         authorization.set_sensitive(true);
@@ -160,8 +167,10 @@ mod tests {
     #[test]
     fn long_and_visible() {
         let check = |secret: &str| ServiceCredential::secret(secret, Service::Auth);
-        assert!(check(&"x".repeat(32)).is_ok());
-        for secret in ["", &"x".repeat(31), &"x ".repeat(32), &"é".repeat(32)] {
+        assert!(check(&"0123456789abcdef".repeat(2)).is_ok());
+        for secret in
+            ["", &"abcdefghij".repeat(3), &"abcdefgh ".repeat(4), &"abcdefghé".repeat(4), &"abcdefghi".repeat(4)]
+        {
             assert!(check(secret).is_err(), "{secret}");
         }
     }
@@ -181,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_a_name_means() {
-        let secret = "x".repeat(32);
+        let secret = "0123456789abcdef".repeat(2);
         let acting = ["orders".parse().expect("a name")];
         let ours = ServiceCredential::secret(&secret, Service::Auth).expect("long").trust().with_acting(&acting);
         let outside = Trust::secret_of_others(&secret).expect("long").with_acting(&acting);

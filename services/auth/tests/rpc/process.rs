@@ -9,7 +9,7 @@ use std::{
 fn auth(folder: &Path, settings: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_messenger-auth"))
         .env_clear()
-        .env("MESSENGER_SERVICE_SECRET", "s".repeat(40))
+        .env("MESSENGER_SERVICE_SECRET", "0123456789abcdef".repeat(2))
         .env("MESSENGER_LISTEN", "127.0.0.1:0")
         .env("MESSENGER_DATA_DIR", folder)
         .envs(settings.iter().copied())
@@ -51,7 +51,7 @@ fn the_settings_in_force_are_shown_without_secrets() {
     let output = Command::new(env!("CARGO_BIN_EXE_messenger-auth"))
         .env_clear()
         .env("DATABASE_URL", "postgres://me:hunter2@db/chat")
-        .env("MESSENGER_SERVICE_SECRET", "s".repeat(40))
+        .env("MESSENGER_SERVICE_SECRET", "0123456789abcdef".repeat(2))
         .args(["--print-config", "--access-token-ttl", "5m"])
         .output()
         .expect("it runs");

@@ -106,7 +106,7 @@ async fn readiness_follows_the_database() -> anyhow::Result<()> {
         format!("--listen={}", free_address()?),
         format!("--metrics-listen={operators}"),
         format!("--database-url={}", url.replace(server, &link.address.to_string())),
-        format!("--service-secret={}", "s".repeat(32)),
+        format!("--service-secret={}", "0123456789abcdef".repeat(2)),
     ];
     let auth = Process::start(&Launch { binary: "messenger-auth", arguments, environment: Vec::new() }).await?;
     let ready = format!("http://{operators}/readyz");

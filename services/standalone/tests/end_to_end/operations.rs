@@ -10,7 +10,7 @@ async fn a_service_has_figures_and_health_and_ends_cleanly() -> anyhow::Result<(
         format!("--listen={}", free_address()?),
         format!("--metrics-listen={operators}"),
         format!("--data-dir={}", folder.path().display()),
-        format!("--service-secret={}", "s".repeat(32)),
+        format!("--service-secret={}", "0123456789abcdef".repeat(2)),
     ];
     let auth = Process::start(&Launch { binary: "messenger-auth", arguments, environment: Vec::new() }).await?;
     for (path, status) in [("healthz", 200), ("readyz", 200), ("metrics", 200), ("elsewhere", 404)] {

@@ -57,7 +57,7 @@ async fn wrong_settings_are_named() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_secret_in_plain_text_is_refused() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    let (secret, data) = ("s".repeat(32), folder.path().display());
+    let (secret, data) = ("0123456789abcdef".repeat(2), folder.path().display());
     let here = [format!("--service-secret={secret}"), "--listen=127.0.0.1:0".to_owned(), format!("--data-dir={data}")];
     let here = here.each_ref().map(String::as_str);
     for (binary, url, is_stored) in [

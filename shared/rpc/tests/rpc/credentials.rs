@@ -5,7 +5,7 @@ use std::time::Duration;
 use messenger_core::{Clock as _, ErrorKind, SessionId, SystemClock, UserId};
 use messenger_identity::{AccessClaims, Identity, TokenRules};
 use messenger_proto::auth::v1::{GetJwksRequest, GetUserRequest, auth_service_client::AuthServiceClient};
-use messenger_rpc::{Caller, Service, from_status, request_as};
+use messenger_rpc::{Caller, RpcChannel, Service, ServiceCredential, from_status, request_as};
 use tonic::{Request, transport::Channel};
 
 use crate::{
@@ -98,4 +98,15 @@ async fn a_request_that_came_another_way_has_no_caller() {
     let error = Caller::of(&Request::new(GetUserRequest::default())).expect_err("not authenticated");
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(!format!("{:?}", credential()).contains("0123"));
+}
+
+/// Whom it calls for has done nothing wrong: told UNAUTHENTICATED, clients would log in again.
+#[tokio::test]
+async fn a_service_with_another_secret_is_unavailable_to_users() {
+    let server = Server::new();
+    let running = start(&server).await;
+    let other = ServiceCredential::secret("another0123456789another0123456789", Service::Gateway).expect("long enough");
+    let channel = RpcChannel::remote(Service::Auth, &running.url, other).expect("a URL");
+    let refused = call(&mut AuthServiceClient::new(channel), ask("caller")).await.expect_err("another secret");
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
 }

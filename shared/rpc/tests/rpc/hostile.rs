@@ -136,9 +136,9 @@ async fn row_74_messages_that_are_none() {
         ("a field cut off", message(2, &[0x0a, 0x05]), &[Code::InvalidArgument]),
         ("text that is not UTF-8", message(4, &[0x0a, 0x02, 0xff, 0xfe]), &[Code::InvalidArgument]),
         ("compressed, unasked", compressed, &[Code::InvalidArgument, Code::Internal, Code::Unimplemented]),
-        ("2 GiB claimed", message(u32::MAX / 2, b"x"), &[Code::OutOfRange, Code::ResourceExhausted]),
-        ("4 GiB claimed", message(u32::MAX, b"x"), &[Code::OutOfRange, Code::ResourceExhausted]),
-        ("16 MiB", message(16 << 20, &vec![b'x'; 16 << 20]), &[Code::OutOfRange, Code::ResourceExhausted]),
+        ("2 GiB claimed", message(u32::MAX / 2, b"x"), &[Code::ResourceExhausted]),
+        ("4 GiB claimed", message(u32::MAX, b"x"), &[Code::ResourceExhausted]),
+        ("16 MiB", message(16 << 20, &vec![b'x'; 16 << 20]), &[Code::ResourceExhausted]),
         ("less than claimed", message(100, b"x"), &[Code::InvalidArgument, Code::Internal]),
     ];
     for (what, body, codes) in cases {
