@@ -147,7 +147,7 @@ impl UsersCommand {
 }
 
 /// A mistyped folder would get a new store, and the one that was meant would keep what it has.
-async fn existing_store(store: &StoreArgs) -> Result<Arc<dyn Store>> {
+async fn existing_store(store: &StoreArgs) -> Result<Store> {
     let location = store.location()?;
     if let Location::Sqlite(folder) = &location
         && !Location::sqlite_file(folder, CONTEXT).exists()

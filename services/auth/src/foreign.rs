@@ -63,7 +63,7 @@ pub struct Source {
 /// Their keys.
 pub struct Foreign {
     sources: Vec<Source>,
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Arc<dyn Clock>,
     http: reqwest::Client,
     pace: Pace,
@@ -79,7 +79,7 @@ impl Foreign {
     ///
     /// # Errors
     /// UNAVAILABLE when the store is away; INTERNAL when no HTTP client can be made.
-    pub async fn open(sources: Vec<Source>, store: Arc<dyn Store>, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self> {
+    pub async fn open(sources: Vec<Source>, store: Store, clock: Arc<dyn Clock>, pace: Pace) -> Result<Self> {
         let mut jwks = Vec::with_capacity(sources.len());
         for source in &sources {
             jwks.push(store.foreign_keys(&source.rules.issuer).await?.unwrap_or_default());

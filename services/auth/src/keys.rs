@@ -24,7 +24,7 @@ const REFRESH_PURPOSE: &str = "refresh tokens";
 
 /// The signing keys as this process has them.
 pub struct KeyRing {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Arc<dyn Clock>,
     seal: Option<Seal>,
     ring: RwLock<Arc<Ring>>,
@@ -42,7 +42,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// VALIDATION_FAILED, for the operator, when they are encrypted with another secret.
-    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>, seal: Option<Seal>) -> Result<(Self, Vec<u8>)> {
+    pub async fn open(store: Store, clock: Arc<dyn Clock>, seal: Option<Seal>) -> Result<(Self, Vec<u8>)> {
         let stored = store.agree_on_keys(new_keys(seal.as_ref())?, clock.now()).await?;
         let ring = RwLock::new(Arc::new(Ring::read(&stored, seal.as_ref())?));
         let refresh_secret = seal::open(seal.as_ref(), &stored.refresh_secret, REFRESH_PURPOSE)?;

@@ -74,7 +74,7 @@ pub struct Auth {
 ///
 /// # Errors
 /// VALIDATION_FAILED, for the operator, when a setting cannot be used; UNAVAILABLE or INTERNAL when the store cannot.
-pub async fn build(config: &TokenConfig, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Auth> {
+pub async fn build(config: &TokenConfig, store: Store, clock: Arc<dyn Clock>) -> Result<Auth> {
     config.check()?;
     let (keys, refresh_secret) = KeyRing::open(store.clone(), clock.clone(), config.seal.seal()?).await?;
     let keys = Arc::new(keys);
@@ -159,7 +159,7 @@ pub async fn run(config: Config) -> Result<()> {
 
 /// Whether the store answers.
 #[must_use]
-pub fn check(store: Arc<dyn Store>) -> Check {
+pub fn check(store: Store) -> Check {
     Box::new(move || {
         let store = store.clone();
         Box::pin(async move { store.revocation_head().await.map(drop) })

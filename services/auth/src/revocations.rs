@@ -31,7 +31,7 @@ pub struct Page {
 
 /// Follows the list: at once what this process wrote, within half a second what others did.
 pub struct Revocations {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Arc<dyn Clock>,
     looks: Notify,
     head: watch::Sender<i64>,
@@ -40,7 +40,7 @@ pub struct Revocations {
 impl Revocations {
     /// Nothing is followed before [`Self::follow`] runs.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, looks: Notify::new(), head: watch::Sender::new(0) }
     }
 

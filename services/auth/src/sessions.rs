@@ -29,7 +29,7 @@ pub struct SignedIn {
 
 /// The sessions of all users.
 pub struct Sessions {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Arc<dyn Clock>,
     issuer: Issuer,
     revocations: Arc<Revocations>,
@@ -38,7 +38,7 @@ pub struct Sessions {
 impl Sessions {
     /// Its parts.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, issuer: Issuer, revocations: Arc<Revocations>) -> Self {
+    pub fn new(store: Store, clock: Arc<dyn Clock>, issuer: Issuer, revocations: Arc<Revocations>) -> Self {
         Self { store, clock, issuer, revocations }
     }
 

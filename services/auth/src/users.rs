@@ -45,7 +45,7 @@ const NOBODY: UserId = UserId::from_uuid(Uuid::nil());
 
 /// All users.
 pub struct Users {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Arc<dyn Clock>,
     passwords: Passwords,
     guesses: Guesses,
@@ -56,7 +56,7 @@ impl Users {
     /// Its parts.
     #[must_use]
     pub fn new(
-        store: Arc<dyn Store>,
+        store: Store,
         clock: Arc<dyn Clock>,
         (passwords, guesses): (Passwords, Guesses),
         sessions: Arc<Sessions>,

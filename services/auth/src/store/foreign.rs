@@ -1,25 +1,14 @@
 //! Users of other identity systems: their rows, and the last keys of those systems.
 
-mod postgres;
-mod sqlite;
+use messenger_core::{Error, Result, Timestamp, UserId};
+use messenger_db::{Sql, Transaction, run};
+use tracing::instrument;
 
-use async_trait::async_trait;
-use messenger_core::{Result, Timestamp, UserId};
-
-use crate::model::{Email, ForeignProfile, Profile, User};
-
-/// The part of the store for users of other identity systems.
-#[async_trait]
-pub trait ForeignStore: Send + Sync {
-    /// Makes or updates a user.
-    async fn describe(&self, profile: ForeignProfile, now: Timestamp) -> Result<Known>;
-    /// Whether this user is of another identity system.
-    async fn is_foreign(&self, id: UserId) -> Result<bool>;
-    /// The last JWK set of an issuer.
-    async fn foreign_keys(&self, issuer: &str) -> Result<Option<String>>;
-    /// Keeps an issuer's JWK set for when it is away.
-    async fn keep_foreign_keys(&self, issuer: &str, jwks: &str, now: Timestamp) -> Result<()>;
-}
+use super::{Store, users::replace_words};
+use crate::{
+    model::{Email, ForeignProfile, Profile, User},
+    search::words,
+};
 
 /// A user and whether it may come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +17,86 @@ pub struct Known {
     pub user: User,
     /// Not deactivated.
     pub is_active: bool,
+}
+
+impl Store {
+    /// Makes or updates a user of another identity system.
+    #[instrument(level = "debug", skip_all)]
+    pub async fn describe(&self, profile: ForeignProfile, now: Timestamp) -> Result<Known> {
+        let database = self.database.clone();
+        run(async move {
+            let mut tx = database.begin().await?;
+            let is_new = insert(&mut tx, &profile, now).await?;
+            let before = read(&mut tx, &profile).await?;
+            let after = merge(before.clone(), &profile);
+            if before != after {
+                update(&mut tx, profile.user_id, &after).await?;
+            }
+            if is_new || before.full_name != after.full_name {
+                replace_words(&mut tx, profile.user_id, words(&after.full_name)).await?;
+            }
+            tx.commit().await?;
+            Ok(known(profile.user_id, after))
+        })
+        .await
+    }
+
+    /// Whether this user is of another identity system.
+    #[instrument(level = "debug", skip_all)]
+    pub async fn is_foreign(&self, id: UserId) -> Result<bool> {
+        let (is_foreign,) = self
+            .database
+            .read("SELECT EXISTS (SELECT 1 FROM account WHERE id = $1 AND issuer IS NOT NULL)")
+            .bind(id.uuid())
+            .fetch_one()
+            .await?;
+        Ok(is_foreign)
+    }
+
+    /// The last JWK set of an issuer.
+    #[instrument(level = "debug", skip_all)]
+    pub async fn foreign_keys(&self, issuer: &str) -> Result<Option<String>> {
+        let row: Option<(String,)> = self
+            .database
+            .read("SELECT jwks FROM foreign_issuer WHERE issuer = $1")
+            .bind(issuer)
+            .fetch_optional()
+            .await?;
+        Ok(row.map(|(jwks,)| jwks))
+    }
+
+    /// Keeps an issuer's JWK set for when it is away.
+    #[instrument(level = "debug", skip_all)]
+    pub async fn keep_foreign_keys(&self, issuer: &str, jwks: &str, now: Timestamp) -> Result<()> {
+        self.database
+            .write(
+                "INSERT INTO foreign_issuer (issuer, jwks, fetched_at) VALUES ($1, $2, $3) \
+                 ON CONFLICT (issuer) DO UPDATE SET jwks = excluded.jwks, fetched_at = excluded.fetched_at",
+            )
+            .bind(issuer)
+            .bind(jwks)
+            .bind(now.as_micros())
+            .execute()
+            .await?;
+        Ok(())
+    }
+}
+
+/// As nobody has described it yet; true if it was not there.
+async fn insert(tx: &mut Transaction, profile: &ForeignProfile, now: Timestamp) -> Result<bool> {
+    let inserted = tx
+        .statement(
+            "INSERT INTO account (id, email, full_name, designation, created_at, issuer, subject, described_at) \
+             VALUES ($1, '', $2, '', $3, $4, $5, -1) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(profile.user_id.uuid())
+        .bind(profile.name_unless_described())
+        .bind(now.as_micros())
+        .bind(&profile.issuer)
+        .bind(&profile.subject)
+        .execute()
+        .await?;
+    Ok(inserted == 1)
 }
 
 /// What a row says of such a user.
@@ -40,6 +109,38 @@ struct ForeignRow {
     described_at: i64,
     token_at: i64,
     deactivated_at: Option<i64>,
+}
+
+async fn read(tx: &mut Transaction, profile: &ForeignProfile) -> Result<ForeignRow> {
+    let row: Option<ForeignRow> = tx
+        .statement(Sql {
+            postgres: "SELECT email, full_name, designation, created_at, described_at, token_at, deactivated_at \
+                       FROM account WHERE id = $1 AND issuer = $2 AND subject = $3 FOR UPDATE",
+            sqlite: "SELECT email, full_name, designation, created_at, described_at, token_at, deactivated_at \
+                     FROM account WHERE id = $1 AND issuer = $2 AND subject = $3",
+        })
+        .bind(profile.user_id.uuid())
+        .bind(&profile.issuer)
+        .bind(&profile.subject)
+        .fetch_optional()
+        .await?;
+    row.ok_or_else(|| Error::internal("another user has the id of this subject"))
+}
+
+async fn update(tx: &mut Transaction, id: UserId, row: &ForeignRow) -> Result<()> {
+    tx.statement(
+        "UPDATE account SET email = $2, full_name = $3, designation = $4, described_at = $5, token_at = $6 \
+         WHERE id = $1",
+    )
+    .bind(id.uuid())
+    .bind(&row.email)
+    .bind(&row.full_name)
+    .bind(&row.designation)
+    .bind(row.described_at)
+    .bind(row.token_at)
+    .execute()
+    .await?;
+    Ok(())
 }
 
 /// What is newer wins; what it does not say stays.

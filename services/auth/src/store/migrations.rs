@@ -1,8 +1,10 @@
 //! The steps of this context's schema.
 
-use messenger_db::Migration;
+use messenger_db::{Migration, Migrations};
 
-pub const POSTGRES: [Migration; 4] = [
+pub const MIGRATIONS: Migrations = Migrations { postgres: &POSTGRES, sqlite: &SQLITE };
+
+const POSTGRES: [Migration; 4] = [
     Migration {
         version: 1,
         name: "identity",
@@ -21,7 +23,7 @@ pub const POSTGRES: [Migration; 4] = [
     },
 ];
 
-pub const SQLITE: [Migration; 4] = [
+const SQLITE: [Migration; 4] = [
     Migration {
         version: 1,
         name: "identity",

@@ -1,7 +1,5 @@
 //! A store of a test's own, empty at first and gone afterwards, on either engine.
 
-use std::sync::Arc;
-
 use messenger_auth::{open_store, store::Store};
 use messenger_db::Location;
 use messenger_testkit::database;
@@ -22,7 +20,7 @@ impl TestStore {
     }
 
     /// As one process does; may be opened several times.
-    pub async fn open(&self) -> Arc<dyn Store> {
+    pub async fn open(&self) -> Store {
         open_store(&self.location()).await.expect("the store opens")
     }
 

@@ -115,7 +115,7 @@ async fn places_are_known_to_those_who_began_there(test_store: &TestStore) {
     }
 }
 
-async fn registered(store: &Arc<dyn Store>, name: &str, email: &str) -> (Account, NewSession) {
+async fn registered(store: &Store, name: &str, email: &str) -> (Account, NewSession) {
     let account = account(name, email);
     let session = session(account.user.id);
     let words = words(&account.user.profile.full_name);
@@ -351,7 +351,7 @@ async fn a_revocation_of_all_is_later_than_every_token(test_store: &TestStore) {
 }
 
 /// So many sessions more.
-async fn begin(store: &Arc<dyn Store>, account: &Account, count: usize) {
+async fn begin(store: &Store, account: &Account, count: usize) {
     for _ in 0..count {
         let begun = store.begin_session(session(account.user.id), &account.password_hash).await;
         assert!(begun.expect("answered"));

@@ -1,6 +1,6 @@
 //! Users of other identity systems, and users who are kept out.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use messenger_auth::{
@@ -82,7 +82,7 @@ pub async fn one_address_of_two_issuers_and_of_ours(test_store: &TestStore) {
     assert_eq!(store.users_by_email(&address, 2).await.expect("read").len(), 2);
 }
 
-async fn account_again(store: &Arc<dyn Store>, email: &str) -> Option<ErrorKind> {
+async fn account_again(store: &Store, email: &str) -> Option<ErrorKind> {
     let account = account("Again", email);
     let session = session(account.user.id);
     store.register(account, Vec::new(), session).await.err().map(|error| error.kind())
