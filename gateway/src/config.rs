@@ -3,21 +3,15 @@
 use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser};
-use messenger_core::{Error, limits};
+use messenger_core::Error;
 use messenger_rpc::{
     ConnectArgs, Encrypted, Plaintext, SendArgs, Service, TokenNames, args::duration_within, at_least_one,
 };
 use messenger_telemetry::{ProcessArgs, Settings};
 use messenger_tls::{Edge, Mutual};
-use serde::Serialize;
 use tokio::net::TcpListener;
-use utoipa::ToSchema;
 
-use crate::{
-    proxies::Network,
-    services::Services,
-    transport::{FRAME_BYTES_MAX, Rhythm, origin_entry},
-};
+use crate::{origin, proxies::Network, services::Services};
 
 /// The edge: Socket.IO, plain WebSocket and REST for clients.
 #[derive(Debug, Parser)]
@@ -68,7 +62,7 @@ pub struct GatewayConfig {
     #[arg(long, env = "MESSENGER_DRAIN_DELAY", value_parser = duration)]
     pub drain_delay: Option<Duration>,
     /// Origins of pages that may connect, separated by commas, beside our own.
-    #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin_entry)]
+    #[arg(long, env = "MESSENGER_ALLOWED_ORIGINS", value_delimiter = ',', value_parser = origin::entry)]
     pub allowed_origins: Vec<String>,
     /// Balancers that are believed when they name their client in `X-Forwarded-For`: addresses and networks like
     /// 10.0.0.0/8, separated by commas.
@@ -137,71 +131,6 @@ impl GatewayConfig {
         };
         Ok((connect.listen(Plaintext::Listen, self.listen, encrypted).await?, encryption))
     }
-
-    pub(crate) const fn heartbeat(&self) -> Rhythm {
-        Rhythm { interval: self.heartbeat_interval, timeout: self.heartbeat_timeout }
-    }
-
-    /// What clients have to keep to.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits {
-            content_chars_max: limits::CONTENT_CHARS_MAX,
-            metadata_bytes_max: limits::METADATA_BYTES_MAX,
-            frame_bytes_max: FRAME_BYTES_MAX,
-            page_rows_max: limits::PAGE_ROWS_MAX,
-            group_participants_max: limits::GROUP_PARTICIPANTS_MAX,
-            restricted_group_participants_max: limits::RESTRICTED_GROUP_PARTICIPANTS_MAX,
-            conversations_per_user_max: limits::CONVERSATIONS_PER_USER_MAX,
-            password_chars_min: limits::PASSWORD_CHARS_MIN,
-            password_chars_max: limits::PASSWORD_CHARS_MAX,
-            logins_per_minute: self.rate_limits().then_some(self.logins_per_minute.get()),
-            connections_per_user: self.connections_per_user,
-            sends_per_second: self.rate_limits().then_some(self.sends.sends_per_user.get()),
-            send_burst: self.rate_limits().then_some(self.sends.send_burst_per_user.get()),
-            sends_per_second_and_conversation: self.rate_limits().then_some(self.sends.sends_per_conversation.get()),
-            heartbeat_interval_ms: u64::try_from(self.heartbeat_interval.as_millis()).unwrap_or(u64::MAX),
-            heartbeat_timeout_ms: u64::try_from(self.heartbeat_timeout.as_millis()).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-/// What clients have to keep to, as `config` and the first frame of a plain WebSocket show it.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Limits {
-    /// Characters in a message.
-    pub content_chars_max: usize,
-    /// Bytes of a message's metadata.
-    pub metadata_bytes_max: usize,
-    /// Bytes of a frame.
-    pub frame_bytes_max: usize,
-    /// Rows on a page.
-    pub page_rows_max: u32,
-    /// Participants of an open group.
-    pub group_participants_max: i64,
-    /// Participants of a restricted group.
-    pub restricted_group_participants_max: i64,
-    /// Conversations of one user.
-    pub conversations_per_user_max: i64,
-    /// Characters in a password at least.
-    pub password_chars_min: usize,
-    /// Characters in a password at most.
-    pub password_chars_max: usize,
-    /// Logins a minute from one address to one account; `null`: not limited.
-    pub logins_per_minute: Option<u32>,
-    /// Connections of one user.
-    pub connections_per_user: usize,
-    /// Sends a second of one user; `null`: not limited.
-    pub sends_per_second: Option<u32>,
-    /// Sends of one user at once, after a pause; `null`: not limited.
-    pub send_burst: Option<u32>,
-    /// Sends a second to one conversation; `null`: not limited.
-    pub sends_per_second_and_conversation: Option<u32>,
-    /// From a client's sign of life to the next ping.
-    pub heartbeat_interval_ms: u64,
-    /// How long the answer to a ping may take.
-    pub heartbeat_timeout_ms: u64,
 }
 
 impl Config {

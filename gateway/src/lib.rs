@@ -6,9 +6,13 @@
 
 mod config;
 mod head;
+mod headers;
+mod limits;
 mod objects;
+mod origin;
 mod page;
 mod peer;
+mod problem;
 mod proxies;
 mod read_position;
 mod rest;

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, Uri, header};
 use messenger_core::Error;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::{rest::problem::Problem, session::Gateway};
+use crate::{problem::Problem, session::Gateway};
 
 #[derive(RustEmbed)]
 #[folder = "../web/"]

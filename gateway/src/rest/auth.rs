@@ -16,10 +16,10 @@ use super::{
     extract::{Caller, Json, Path, UserAgent},
     json,
     limits::Admission,
-    problem::{Answer, Problem, ProblemBody},
 };
 use crate::{
     objects::{UserObject, time},
+    problem::{Answer, Problem, ProblemBody},
     session::Gateway,
 };
 

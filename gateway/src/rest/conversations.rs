@@ -13,12 +13,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     extract::{Caller, Expected, Json, Page, Path, Query, idempotency_key},
-    json, next_cursor,
-    problem::{Answer, Problem, ProblemBody},
-    users,
+    json, next_cursor, users,
 };
 use crate::{
     objects::{ConversationObject, MessageObject, UserObject, role, time_if_any},
+    problem::{Answer, Problem, ProblemBody},
     read_position::{ReadPositionObject, up_to},
     session::Gateway,
 };

@@ -10,8 +10,7 @@ use messenger_identity::Identity;
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
-use super::problem::Problem;
-use crate::{peer, session::Gateway};
+use crate::{peer, problem::Problem, session::Gateway};
 
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(8);

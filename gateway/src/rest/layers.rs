@@ -7,18 +7,20 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use messenger_core::{Error, ErrorKind};
 use messenger_rpc::join_request;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::{Instrument, Span, field::Empty};
 use uuid::Uuid;
 
-use super::{
-    extract::IDEMPOTENCY_KEY,
+use super::extract::IDEMPOTENCY_KEY;
+use crate::{
+    headers::protect,
+    origin,
     problem::{self, Problem, REQUEST_ID},
+    session::Gateway,
 };
-use crate::{session::Gateway, transport::origin};
 
 /// How long a request may take, its body included.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
@@ -74,23 +76,6 @@ fn finish(response: &mut Response, request_id: &str) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     protect(response);
-}
-
-/// Answers are for the one who asked: nobody keeps, frames, sniffs or embeds them, unless they say otherwise.
-pub(crate) fn protect(response: &mut Response) {
-    let defaults = [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
-    ];
-    for (name, value) in defaults {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
 }
 
 /// Refuses pages of origins that are not allowed, as the sockets do.

@@ -14,8 +14,10 @@ use http::request::Parts;
 use messenger_core::{Error, UserId};
 use messenger_rpc::Attempts;
 
-use super::problem::Problem;
-use crate::peer::{address, network};
+use crate::{
+    peer::{address, network},
+    problem::Problem,
+};
 
 /// Logins a minute from one address, over all accounts.
 const LOGINS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(100).expect("not zero");

@@ -16,9 +16,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     extract::{Caller, Json, Path, Query, count, idempotency_key},
     json,
-    problem::{Answer, ProblemBody},
 };
-use crate::{objects::MessageObject, session::Gateway};
+use crate::{
+    objects::MessageObject,
+    problem::{Answer, ProblemBody},
+    session::Gateway,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::new().routes(routes!(list, send)).routes(routes!(get))

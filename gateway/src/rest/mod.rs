@@ -3,13 +3,12 @@
 mod auth;
 mod conversations;
 mod extract;
-pub(crate) mod layers;
+mod layers;
 mod limits;
 mod messages;
 mod openapi;
 mod operations;
 mod participants;
-pub(crate) mod problem;
 mod sync;
 mod users;
 
@@ -27,8 +26,8 @@ use serde::Serialize;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::{limits::AuthLimits, problem::Problem};
-use crate::{page, session::Gateway};
+use self::limits::AuthLimits;
+use crate::{page, problem::Problem, session::Gateway};
 
 /// Where the API lives.
 const PREFIX: &str = "/api/v1";

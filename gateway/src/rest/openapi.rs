@@ -8,7 +8,7 @@ use utoipa::openapi::{
     tag::TagBuilder,
 };
 
-use super::problem::{Field, ProblemBody};
+use crate::problem::{Field, ProblemBody};
 
 /// In the order a reader meets them.
 const TAGS: [&str; 7] = ["auth", "users", "conversations", "participants", "messages", "sync", "operations"];

@@ -16,8 +16,8 @@ use tonic::Request;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{json, openapi::with_problems, problem::Answer};
-use crate::{config::Limits, session::Gateway};
+use super::{json, openapi::with_problems};
+use crate::{limits::Limits, problem::Answer, session::Gateway};
 
 /// The events of both sockets in the form of AsyncAPI 3.0.
 const EVENTS: &str = include_str!("../../../docs/asyncapi/asyncapi.json");
@@ -75,5 +75,5 @@ async fn jwks(State(gateway): State<Arc<Gateway>>) -> Answer {
 /// The limits in force.
 #[utoipa::path(get, path = "/config", tag = "operations", security(()), responses((status = 200, body = Limits)))]
 async fn config(State(gateway): State<Arc<Gateway>>) -> Response {
-    json(StatusCode::OK, &gateway.config.limits())
+    json(StatusCode::OK, &Limits::of(&gateway.config))
 }

@@ -13,12 +13,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     extract::{Caller, Expected, Json, Page, Path, Query},
-    json, next_cursor,
-    problem::{Answer, Problem, ProblemBody},
-    users,
+    json, next_cursor, users,
 };
 use crate::{
     objects::{ParticipantObject, UserObject, time_if_any},
+    problem::{Answer, Problem, ProblemBody},
     session::Gateway,
 };
 

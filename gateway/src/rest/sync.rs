@@ -15,10 +15,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     extract::{Caller, Query, count},
     json,
-    problem::{Answer, Problem, ProblemBody},
 };
 use crate::{
     objects::{EventObject, LimitedObject},
+    problem::{Answer, Problem, ProblemBody},
     session::Gateway,
 };
 

@@ -14,9 +14,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     extract::{Caller, Json, Path, Query, count},
     json, next_cursor,
-    problem::Answer,
 };
-use crate::{objects::UserObject, session::Gateway};
+use crate::{objects::UserObject, problem::Answer, session::Gateway};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::new().routes(routes!(search)).routes(routes!(get_own, update_own)).routes(routes!(get))

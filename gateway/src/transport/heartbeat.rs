@@ -5,6 +5,8 @@ use std::{pin::Pin, time::Duration};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::config::GatewayConfig;
+
 /// How often the server asks for a sign of life, and how long it waits for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Rhythm {
@@ -12,6 +14,13 @@ pub struct Rhythm {
     pub interval: Duration,
     /// From a ping to the end.
     pub timeout: Duration,
+}
+
+impl Rhythm {
+    /// As configured.
+    pub const fn of(config: &GatewayConfig) -> Self {
+        Self { interval: config.heartbeat_interval, timeout: config.heartbeat_timeout }
+    }
 }
 
 /// What is due.

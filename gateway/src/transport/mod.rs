@@ -6,7 +6,6 @@
 mod allowance;
 mod heartbeat;
 mod link;
-pub(crate) mod origin;
 mod socket;
 pub mod socketio;
 pub mod websocket;
@@ -18,18 +17,15 @@ use bytes::Bytes;
 use messenger_core::{Error, ErrorKind};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-pub(crate) use self::{heartbeat::Rhythm, origin::entry as origin_entry};
 use self::{
-    heartbeat::{Due, Heartbeat},
+    heartbeat::{Due, Heartbeat, Rhythm},
     link::{Link, Received},
 };
 use crate::{
-    rest::layers::protect,
+    headers::protect,
     session::{CloseReason, Flood, Frame, Gateway, Outbound, Session},
 };
 
-/// Bytes in a frame of a client; a larger one is answered with an error.
-pub(crate) const FRAME_BYTES_MAX: usize = 64 * 1024;
 /// How soon a write that the peer does not take is given up once the connection is to be closed.
 const ABANDON_EVERY: Duration = Duration::from_millis(500);
 
@@ -129,7 +125,7 @@ impl Step {
 
 impl<P: Protocol> Connection<P> {
     fn new(gateway: &Arc<Gateway>, link: Link, session: Option<Session>, protocol: P) -> Self {
-        let (heartbeat, flood) = (Heartbeat::new(gateway.config.heartbeat()), gateway.rates.flood());
+        let (heartbeat, flood) = (Heartbeat::new(Rhythm::of(&gateway.config)), gateway.rates.flood());
         Self { gateway: Arc::clone(gateway), link, session, heartbeat, flood, protocol }
     }
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
-use messenger_core::{Error, ErrorKind};
+use messenger_core::{Error, ErrorKind, limits::FRAME_BYTES_MAX};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -19,12 +19,12 @@ use uuid::Uuid;
 use super::{
     Connection, End, Protocol,
     link::Link,
-    origin,
     socket::{Handshake, Refusal},
 };
 use crate::{
-    peer,
-    rest::problem::{self, Problem},
+    limits::Limits,
+    origin, peer,
+    problem::{self, Problem},
     session::{self, Gateway, ReplyTo, Resume, Session, WireFormat},
 };
 
@@ -117,7 +117,7 @@ impl Protocol for Plain {
     async fn receive(connection: &mut Connection<Self>, text: Utf8Bytes) -> Result<(), End> {
         let session = connection.session.as_mut().ok_or(End::Left)?;
         match Envelope::decode(&text) {
-            Ok(envelope) if text.len() > super::FRAME_BYTES_MAX => {
+            Ok(envelope) if text.len() > FRAME_BYTES_MAX => {
                 session.refuse(&super::too_large(), envelope.reply_to());
             }
             Ok(envelope) => session.receive(&envelope.event, envelope.data, envelope.reply_to()),
@@ -132,8 +132,8 @@ impl Protocol for Plain {
         Ok(())
     }
 
-    async fn ping(link: &mut Link) -> Result<(), End> {
-        link.ping().await
+    async fn ping(connection: &mut Connection<Self>) -> Result<(), End> {
+        connection.link.ping().await
     }
 
     fn farewell() -> Option<Bytes> {
@@ -150,7 +150,7 @@ impl Connection<Plain> {
             "data": {
                 "sessionId": connected.sid,
                 "cursor": connected.cursor,
-                "limits": self.gateway.config.limits(),
+                "limits": Limits::of(&self.gateway.config),
             },
         });
         self.link.say(frame.to_string().into()).await

@@ -1,9 +1,9 @@
 //! Engine.IO 4 on the wire: packets, payloads of several packets, the handshake. Text only; binary is refused.
 
-use messenger_core::{Error, ErrorKind};
+use messenger_core::{Error, ErrorKind, limits::FRAME_BYTES_MAX};
 use serde_json::json;
 
-use crate::transport::{FRAME_BYTES_MAX, heartbeat::Rhythm};
+use crate::transport::heartbeat::Rhythm;
 
 /// Between the packets of one polling body.
 pub const SEPARATOR: char = '\u{1e}';

@@ -11,11 +11,11 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use messenger_core::{KeyedPermit, KeyedSemaphore};
+use messenger_core::{KeyedPermit, KeyedSemaphore, limits::FRAME_BYTES_MAX};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::polling::{Polling, Request};
-use crate::{peer, transport::FRAME_BYTES_MAX, transport::socket::MESSAGE_BYTES_MAX};
+use crate::{peer, transport::socket::MESSAGE_BYTES_MAX};
 
 /// Engines without a session, and websockets that want to take over from polling.
 const UNCONNECTED_MAX: usize = 1_000;

@@ -20,11 +20,11 @@ use super::{
     polling, upgrade,
 };
 use crate::{
-    peer,
+    origin, peer,
     session::Gateway,
     transport::{
+        heartbeat::Rhythm,
         link::Link,
-        origin,
         socket::{self, Handshake},
     },
 };
@@ -163,7 +163,7 @@ impl Site {
     fn open_polling(&self, parts: &Parts) -> Result<Response, Refusal> {
         let protocol = self.admit(parts)?;
         let sid = engines::new_sid(&self.gateway.config.gateway_name);
-        let open = engine::open(&sid, &["websocket"], self.gateway.config.heartbeat());
+        let open = engine::open(&sid, &["websocket"], Rhythm::of(&self.gateway.config));
         let connection = protocol.connection(&self.gateway, Link::Polling(Box::new(self.engines.open(&sid))));
         self.gateway.shutdown.tracker.spawn(connection.run());
         Ok(text(open))
@@ -176,7 +176,7 @@ impl Site {
         let gateway = Arc::clone(&self.gateway);
         self.gateway.shutdown.tracker.spawn(async move {
             let Some(mut socket) = handshake.socket().await else { return };
-            let open = engine::open(&engines::new_sid(&gateway.config.gateway_name), &[], gateway.config.heartbeat());
+            let open = engine::open(&engines::new_sid(&gateway.config.gateway_name), &[], Rhythm::of(&gateway.config));
             if socket.send([Bytes::from(open)]).await.is_ok() {
                 protocol.connection(&gateway, Link::socket(socket)).run().await;
             }

@@ -13,7 +13,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Extension, Router, routing::any};
 use bytes::Bytes;
-use messenger_core::{Error, ErrorKind};
+use messenger_core::{Error, ErrorKind, limits::FRAME_BYTES_MAX};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -143,7 +143,7 @@ impl Connection<SocketIo> {
     fn event(&mut self, event: &Event<'_>, bytes: usize) -> Result<(), End> {
         let session = self.session.as_mut().ok_or(End::Malformed)?;
         let reply_to = event.ack.map_or(ReplyTo::None, ReplyTo::Ack);
-        if bytes > super::FRAME_BYTES_MAX {
+        if bytes > FRAME_BYTES_MAX {
             session.refuse(&super::too_large(), reply_to);
         } else {
             session.receive(&event.name, event.data, reply_to);

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use utoipa::ToSchema;
 
 /// Names a request in the server's log.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What a handler answers.
 pub type Answer = Result<Response, Problem>;
