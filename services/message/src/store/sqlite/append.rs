@@ -23,6 +23,7 @@ use crate::{
 
 #[async_trait]
 impl Store for SqliteStore {
+    /// In a task of its own: a panic ends this batch, and not the writer and with it the one process there is.
     #[instrument(level = "debug", skip_all)]
     async fn append(&self, batch: Batch, now: Timestamp) -> Result<Appended> {
         let pool = self.pools.writer.clone();
