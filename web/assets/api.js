@@ -48,8 +48,10 @@ async function fetchJson(method, path, body, token) {
   }).catch(() => {
     throw new ApiError({ code: 'UNAVAILABLE', detail: 'The server cannot be reached' });
   });
-  const answer = response.status === 204 ? null : await response.json().catch(() => ({}));
-  if (!response.ok) throw new ApiError(answer);
+  if (response.status === 204) return null;
+  // What is no JSON comes from something before the server, also when it is called a success.
+  const answer = await response.json().catch(() => null);
+  if (!response.ok || !answer) throw new ApiError(answer ?? {});
   return answer;
 }
 

@@ -6,6 +6,7 @@ import * as store from './state.js';
 import { state } from './state.js';
 
 const ANSWER_MS = 10_000;
+const RETRY_MS = 2_000;
 const RENEW_MS_MIN = 1_000;
 const RENEW_MS_MAX = 20_000;
 
@@ -25,7 +26,7 @@ export function connect() {
   socket.on('disconnect', (reason) => {
     onStatus('connecting');
     // The server ended the session: only a token that still works brings it back.
-    if (reason === 'io server disconnect') renew();
+    if (reason === 'io server disconnect') renew(0);
   });
   const events = {
     new_message: store.addMessage,
@@ -60,25 +61,25 @@ async function connected() {
 function refused(error) {
   onStatus('offline');
   const code = error.data?.code;
-  if (['TOKEN_EXPIRED', 'TOKEN_REVOKED', 'UNAUTHENTICATED'].includes(code)) renew();
-  else if (!socket.active) setTimeout(() => socket?.connect(), error.data?.retryAfterMs ?? 2_000);
+  if (['TOKEN_EXPIRED', 'TOKEN_REVOKED', 'UNAUTHENTICATED'].includes(code)) renew(0);
+  else if (!socket.active) setTimeout(() => socket?.connect(), error.data?.retryAfterMs ?? RETRY_MS);
 }
 
-function renew() {
-  api.refresh().then(
-    () => socket?.connect(),
-    (error) => error.code === 'UNAVAILABLE' && setTimeout(renew, 2_000),
-  );
+/** Takes a new token after a pause, and tries for as long as the server has not ended the session. */
+function renew(pauseMs) {
+  clearTimeout(renewal);
+  renewal = setTimeout(() => api.refresh().then(useToken, () => api.me() && renew(RETRY_MS)), pauseMs);
+}
+
+function useToken(token) {
+  if (socket?.connected) socket.emit('refresh_token', { token });
+  else socket?.connect();
 }
 
 /** Takes a new token halfway to the end of the old one, so that a short life is no reason to hurry. */
 function renewInTime({ expiresAt }) {
   const half = (Date.parse(expiresAt) - Date.now()) / 2;
-  clearTimeout(renewal);
-  renewal = setTimeout(
-    () => api.refresh().then((token) => socket?.emit('refresh_token', { token }), () => {}),
-    Math.min(RENEW_MS_MAX, Math.max(RENEW_MS_MIN, half)),
-  );
+  renew(Math.min(RENEW_MS_MAX, Math.max(RENEW_MS_MIN, half)));
 }
 
 function updated(conversation) {

@@ -71,6 +71,11 @@ async fn two_people_in_a_browser() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_page_outlives_outages() -> anyhow::Result<()> {
+    node("page_outage.mjs", &[]).await
+}
+
+#[tokio::test]
 async fn python_socketio() -> anyhow::Result<()> {
     run_against(Shape::StandaloneSqlite, &python(), "chat.py", &["websocket"]).await?;
     run_against(Shape::StandaloneSqlite, &python(), "chat.py", &["polling"]).await

@@ -1,0 +1,28 @@
+// The page while the server, or something before it, fails: it goes on by itself afterwards.
+import assert from 'node:assert/strict';
+import { finish, newWindow, open, register, says, talkTo, unique, write } from './browser.mjs';
+
+const [annName, bobName] = [unique('Ann'), unique('Bob')];
+const [ann, bob] = [await register(annName, await newWindow()), await register(bobName, await newWindow())];
+await talkTo(ann, bobName);
+await write(ann, 'Before');
+await open(bob, annName);
+await says(bob, 'Before');
+
+// A token that is not accepted any more while the new ones are asked of a proxy that has nobody behind it.
+const answers = [
+  { status: 502, contentType: 'text/html', body: '<h1>Bad gateway</h1>' },
+  { status: 200, contentType: 'text/html', body: '<h1>Please log in to this network</h1>' },
+];
+await bob.route('**/auth/refresh', (route) => (answers.length > 0 ? route.fulfill(answers.shift()) : route.continue()));
+await bob.evaluate(() => {
+  const session = JSON.parse(sessionStorage.getItem('messenger.session'));
+  sessionStorage.setItem('messenger.session', JSON.stringify({ ...session, accessToken: 'worn out' }));
+});
+await bob.reload();
+await open(bob, annName);
+await says(bob, 'Before');
+assert.equal(answers.length, 0);
+await bob.unroute('**/auth/refresh');
+
+await finish();
