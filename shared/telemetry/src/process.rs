@@ -3,7 +3,7 @@
 use std::{
     env,
     error::Error as _,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fmt::{self, Display},
     iter,
     num::NonZeroUsize,
@@ -110,12 +110,24 @@ where
 
 /// From the arguments and the environment. Prints help and version itself.
 fn read<S: Settings>() -> Result<S, Error> {
-    S::try_parse().map_err(|error| {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let parsed = without(S::command(), &is_empty).try_get_matches();
+    parsed.and_then(|matches| S::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
             error.exit();
         }
         Error::new(ErrorKind::ValidationFailed, in_one_line(&error.to_string()))
     })
+}
+
+/// Without these variables of the environment. An empty one is none: it is what `${NAME:-}` of a compose file gives.
+fn without(command: Command, is_left_out: &dyn Fn(&OsStr) -> bool) -> Command {
+    command
+        .mut_args(|argument| {
+            let is_left_out = argument.get_env().is_some_and(is_left_out);
+            if is_left_out { argument.env(None::<&'static str>) } else { argument }
+        })
+        .mut_subcommands(|command| without(command, is_left_out))
 }
 
 /// What is wrong, and the hint if there is one; the usage follows them.
@@ -149,6 +161,8 @@ fn line(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory as _, FromArgMatches as _};
+
     use super::*;
 
     #[test]
@@ -164,6 +178,8 @@ mod tests {
     struct Example {
         #[arg(long, env = "DATABASE_URL")]
         database_url: Option<String>,
+        #[arg(long, env = "CARGO_PKG_NAME")]
+        package: Option<String>,
         #[command(flatten)]
         process: ProcessArgs,
     }
@@ -178,6 +194,16 @@ mod tests {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "{:?}", self.database_url)
         }
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let of = |is_left_out: bool| {
+            let command = without(Example::command(), &|name| is_left_out && name == "CARGO_PKG_NAME");
+            let matches = command.try_get_matches_from(["example"]).expect("nothing is required");
+            Example::from_arg_matches(&matches).expect("complete").package
+        };
+        assert_eq!((of(false).as_deref(), of(true)), (Some(env!("CARGO_PKG_NAME")), None));
     }
 
     #[test]
