@@ -1,6 +1,12 @@
 //! SQLite: one file per context, one writer, several readers.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+    time::Duration,
+};
 
 use messenger_core::{Error, ErrorKind};
 use sqlx::{
@@ -37,13 +43,15 @@ pub struct SqlitePools {
     pub reader: SqlitePool,
 }
 
-/// Opens the file (made if it is missing, with its folder) and migrates it. WAL, `synchronous=FULL`: a commit is on disk.
+/// Opens the file (made if it is missing, with its folder, for this user alone) and migrates it. WAL, `synchronous=FULL`: a
+/// commit is on disk.
 ///
 /// # Errors
 /// VALIDATION_FAILED with a line for the operator when the file cannot be used or its schema is newer than `migrations`.
 pub async fn open_sqlite(file: &Path, migrations: &[Migration]) -> Result<SqlitePools, Error> {
     if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).map_err(|error| unusable(file, error))?;
+        // Hashes of passwords and keys that sign tokens are in it.
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable(file, error))?;
     }
     let options = SqliteConnectOptions::new()
         .filename(file)
