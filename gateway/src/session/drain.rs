@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     connection::Connection,
     frame::{Frame, json},
-    gateway::Gateway,
+    hub::Hub,
     outbound::CloseReason,
+    pipe::Pipe,
 };
 
 /// From one slice of the connections to the next; each is closed with the next at the earliest.
@@ -34,20 +36,27 @@ struct ServerDraining {
     retry_after_ms: u64,
 }
 
-pub(super) async fn run(gateway: Arc<Gateway>) {
-    gateway.shutdown.token.cancelled().await;
-    sleep(gateway.config.drain_delay()).await;
-    let connections = gateway.hub.start_draining();
+/// Waits for the shutdown and `delay` more, then drains; `drained` is cancelled when that is done.
+pub(super) async fn run(
+    hub: Arc<Hub>,
+    pipe: Arc<Pipe>,
+    shutdown: CancellationToken,
+    delay: Duration,
+    drained: CancellationToken,
+) {
+    shutdown.cancelled().await;
+    sleep(delay).await;
+    let connections = hub.start_draining();
     tracing::info!(connections = connections.len(), "draining");
     if !close_in_slices(connections).await {
         tracing::warn!("some sends were not decided in time");
     }
-    gateway.pipe.close();
-    gateway.hub.close_all(CloseReason::Draining);
-    if timeout(CLOSED_WITHIN, gateway.hub.emptied()).await.is_err() {
-        tracing::warn!(connections = gateway.hub.connections(), "some connections did not close in time");
+    pipe.close();
+    hub.close_all(CloseReason::Draining);
+    if timeout(CLOSED_WITHIN, hub.emptied()).await.is_err() {
+        tracing::warn!(connections = hub.connections(), "some connections did not close in time");
     }
-    gateway.drained.cancel();
+    drained.cancel();
 }
 
 /// Whether all were closed with their sends decided.

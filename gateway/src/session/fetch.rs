@@ -1,12 +1,10 @@
 //! Pages of replays, read from the message service.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, time::Duration};
 
 use messenger_core::{Error, UserId};
-use messenger_proto::message::v1::{ReplayRequest, ReplayResponse};
-use messenger_rpc::{from_status, request_as};
-
-use super::gateway::Gateway;
+use messenger_proto::message::v1::{ReplayRequest, ReplayResponse, message_service_client::MessageServiceClient};
+use messenger_rpc::{RpcChannel, from_status, request_as};
 
 type Page = Result<ReplayResponse, Error>;
 
@@ -18,16 +16,15 @@ impl Fetch {
     /// Begins to read a page after a pause.
     pub(super) fn start(
         &mut self,
-        gateway: &Arc<Gateway>,
+        service: MessageServiceClient<RpcChannel>,
         user_id: UserId,
         (request, pause): (ReplayRequest, Duration),
     ) {
-        let gateway = Arc::clone(gateway);
         self.0 = Some(Box::pin(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            read(&gateway, user_id, request).await
+            read(service, user_id, request).await
         }));
     }
 
@@ -41,8 +38,11 @@ impl Fetch {
 }
 
 /// Reads a page.
-pub(super) async fn read(gateway: &Gateway, user_id: UserId, request: ReplayRequest) -> Page {
-    let mut service = gateway.services.message.clone();
+pub(super) async fn read(
+    mut service: MessageServiceClient<RpcChannel>,
+    user_id: UserId,
+    request: ReplayRequest,
+) -> Page {
     let page = service.replay(request_as(user_id, request)).await;
     page.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
 }

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use messenger_core::{Clock, KeyedSemaphore, UserId};
-use messenger_identity::Verifier;
+use messenger_identity::{Revocation, Verifier};
+use messenger_rpc::keys;
 use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Pipe, Rates, ResumeKey, admission::Admission, drain, feed, revocation};
+use super::{Hub, Pipe, Rates, ResumeKey, admission::Admission, drain, feed};
 use crate::{config::GatewayConfig, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
@@ -83,16 +84,21 @@ impl Gateway {
     }
 
     fn spawn_tasks(self: &Arc<Self>) {
-        let message = &self.services.message;
-        self.shutdown.spawn(feed::run(Arc::clone(&self.hub), message.clone(), self.drained.clone()));
-        let (pipe, message, drained) = (Arc::clone(&self.pipe), message.clone(), self.drained.clone());
-        self.shutdown.spawn(async move { pipe.run(message, drained).await });
+        let (auth, message) = (&self.services.auth, &self.services.message);
+        let (hub, verifier, drained) = (&self.hub, &self.verifier, &self.drained);
+        self.shutdown.spawn(feed::run(Arc::clone(hub), message.clone(), drained.clone()));
+        let (pipe, message, stopped) = (Arc::clone(&self.pipe), message.clone(), drained.clone());
+        self.shutdown.spawn(async move { pipe.run(message, stopped).await });
         let gateway = Arc::clone(self);
         self.shutdown.spawn(async move {
             gateway.drained.run_until_cancelled(gateway.rates.sends.forget()).await;
         });
-        revocation::spawn(self);
-        self.shutdown.spawn(drain::run(Arc::clone(self)));
+        self.shutdown.spawn(keys::follow_jwks(auth.clone(), Arc::clone(verifier), drained.clone()));
+        let revoking = Arc::clone(hub);
+        let revoke = move |revocation: &Revocation| revoking.revoke(revocation);
+        self.shutdown.spawn(keys::follow_revocations(auth.clone(), Arc::clone(verifier), drained.clone(), revoke));
+        let (shutdown, delay) = (self.shutdown.token.clone(), self.config.drain_delay());
+        self.shutdown.spawn(drain::run(Arc::clone(hub), Arc::clone(&self.pipe), shutdown, delay, drained.clone()));
     }
 
     /// Whether clients can be served: the feed is connected, auth has said which tokens are good, and it is not going

@@ -162,7 +162,7 @@ fn resume_from(
 
 async fn resume(gateway: &Gateway, connection: &Arc<Connection>, cursor: Cursor) -> Result<Beginning, Error> {
     let _turn = gateway.admission.turn().await;
-    match fetch::read(gateway, connection.user_id, replay::first_page(cursor)).await {
+    match fetch::read(gateway.services.message.clone(), connection.user_id, replay::first_page(cursor)).await {
         Ok(page) => {
             let recovered = page.limited.is_empty();
             let catch_up = CatchUp::resume(&gateway.hub, connection, cursor, page);

@@ -128,7 +128,7 @@ impl Session {
     /// Reads the page of a replay that is due, if one is.
     fn read_on(&mut self) {
         if let Some(due) = self.catch_up.due() {
-            self.fetch.start(&self.gateway, self.identity.user_id, due);
+            self.fetch.start(self.gateway.services.message.clone(), self.identity.user_id, due);
         }
     }
 }

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use messenger_core::{Error, ErrorKind, Timestamp};
 use messenger_identity::Identity;
-use messenger_rpc::keys;
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -12,7 +11,6 @@ use tracing::Instrument as _;
 use super::{
     Session,
     frame::{Frame, json},
-    gateway::Gateway,
     outbound::CloseReason,
     reply::Request,
 };
@@ -26,15 +24,6 @@ const ALARM_MAX: Duration = Duration::from_secs(3_600);
 #[serde(rename_all = "camelCase")]
 struct TokenExpiring {
     expires_at: Timestamp,
-}
-
-/// Follows auth's keys and revocations; a revocation closes the connections it ends.
-pub(super) fn spawn(gateway: &Arc<Gateway>) {
-    let (auth, verifier) = (gateway.services.auth.clone(), Arc::clone(&gateway.verifier));
-    gateway.shutdown.spawn(keys::follow_jwks(auth, verifier, gateway.drained.clone()));
-    let (auth, verifier) = (gateway.services.auth.clone(), Arc::clone(&gateway.verifier));
-    let (hub, drained) = (Arc::clone(&gateway.hub), gateway.drained.clone());
-    gateway.shutdown.spawn(keys::follow_revocations(auth, verifier, drained, move |revocation| hub.revoke(revocation)));
 }
 
 /// A newer token for the session, and who asked.
