@@ -33,13 +33,8 @@ function showForm(registering) {
   byId(registering ? 'register-name' : 'login-email').focus();
 }
 
-async function open(id) {
-  try {
-    await store.openConversation(id);
-  } catch (error) {
-    notice(byId('banner'), error.message);
-  }
-}
+/** What could not be loaded says so where it would be. */
+const open = (id) => store.openConversation(id).catch(() => {});
 
 function draw(what) {
   drawList(open);

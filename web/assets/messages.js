@@ -55,7 +55,8 @@ function drawHeader(conversation) {
 
 function rows(conversation) {
   const entry = store.state.open.get(conversation.id);
-  if (!entry?.ready) return [h('p', { class: 'hint' }, 'Loading…')];
+  if (!entry) return [notLoaded()];
+  if (!entry.ready) return [h('p', { class: 'hint' }, 'Loading…')];
   const result = [];
   if (entry.hasMore) result.push(h('p', { class: 'hint' }, 'Scroll up for older messages'));
   let before = null;
@@ -70,6 +71,12 @@ function rows(conversation) {
   result.push(...drafts.map(draftRow));
   if (result.length === 0) result.push(h('p', { class: 'hint' }, 'No messages yet. Say hello!'));
   return result;
+}
+
+function notLoaded() {
+  const load = () => store.loadCurrent().catch(() => {});
+  const again = h('button', { type: 'button', class: 'link', onclick: load }, 'Try again');
+  return h('p', { class: 'hint' }, 'The messages could not be loaded.', again);
 }
 
 function row(conversation, message, continues) {

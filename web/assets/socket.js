@@ -54,7 +54,7 @@ export function disconnect() {
 
 async function connected() {
   onStatus('connected');
-  if (!socket.recovered) await store.refetch().catch(report);
+  await (socket.recovered ? store.loadCurrent() : store.refetch()).catch(report);
   for (const draft of state.drafts.filter((draft) => !draft.error)) deliver(draft);
 }
 

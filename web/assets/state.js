@@ -79,9 +79,15 @@ export function forget(id) {
 /** Opens a conversation: its newest messages and who takes part. */
 export async function openConversation(id) {
   state.currentId = id;
+  const loaded = loadCurrent();
   changed();
-  if (state.open.has(id)) return;
-  await loadMessages(id);
+  await loaded;
+}
+
+/** Loads the open conversation, unless it is there. */
+export async function loadCurrent() {
+  const id = state.currentId;
+  if (id && !state.open.has(id)) await loadMessages(id);
 }
 
 async function loadMessages(id) {
@@ -96,10 +102,11 @@ async function loadMessages(id) {
     for (const message of page.messages) insert(entry.messages, message);
     Object.assign(entry, { hasMore: page.hasMore, ready: true });
   } catch (error) {
-    state.open.delete(id);
+    if (state.open.get(id) === entry) state.open.delete(id);
     throw error;
+  } finally {
+    changed('opened');
   }
-  changed('opened');
 }
 
 async function loadParticipants(id, entry) {
@@ -125,9 +132,10 @@ export async function loadOlder(id) {
 
 /** Everything anew, after a connection that could not be resumed. */
 export async function refetch() {
-  state.open.clear();
   await loadConversations();
-  if (state.currentId && state.conversations.has(state.currentId)) await loadMessages(state.currentId);
+  if (state.currentId && !state.conversations.has(state.currentId)) await loadConversation(state.currentId);
+  state.open.clear();
+  await loadCurrent();
 }
 
 /** Who takes part, anew, if the conversation is open. */

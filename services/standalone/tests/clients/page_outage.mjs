@@ -25,4 +25,22 @@ await says(bob, 'Before');
 assert.equal(answers.length, 0);
 await bob.unroute('**/auth/refresh');
 
+// A conversation that is opened without a connection says so, and is loaded once there is one again.
+await ann.reload();
+await ann.getByRole('navigation').getByRole('button', { name: bobName }).waitFor();
+await ann.context().setOffline(true);
+await open(ann, bobName);
+await ann.getByRole('log').getByText('The messages could not be loaded').waitFor();
+await ann.context().setOffline(false);
+await says(ann, 'Before');
+
+// So is one that the server could not give at first.
+await ann.reload();
+await ann.route('**/messages?*', (route) => route.fulfill({ status: 503, body: '' }));
+await open(ann, bobName);
+await ann.getByRole('log').getByText('The messages could not be loaded').waitFor();
+await ann.unroute('**/messages?*');
+await ann.getByRole('button', { name: 'Try again' }).click();
+await says(ann, 'Before');
+
 await finish();
