@@ -3,11 +3,12 @@
 use std::fmt;
 
 use messenger_core::Error;
-use sqlx::{PgPool, Postgres, Sqlite};
+use sqlx::Sqlite;
 
 use crate::{
-    Location, Migration, SqlitePools, Statement, error, open_postgres, open_sqlite,
-    statement::{On, Sql},
+    Location, Migration, PostgresPool, SqlitePools, Statement, error, migrate_postgres, open_sqlite,
+    postgres_pool::{OnPostgres, PostgresTransaction},
+    statement::{OnSqlite, Sql},
 };
 
 /// The database of one context.
@@ -31,7 +32,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub enum Database {
     /// A schema of a PostgreSQL database.
-    Postgres(PgPool),
+    Postgres(PostgresPool),
     /// A file.
     Sqlite(SqlitePools),
 }
@@ -49,7 +50,8 @@ impl Database {
     ) -> Result<Self, Error> {
         Ok(match location {
             Location::Postgres(url) => {
-                Self::Postgres(open_postgres(url, context, migrations.postgres, connections_max).await?)
+                let options = migrate_postgres(url, context, migrations.postgres).await?;
+                Self::Postgres(PostgresPool::new(options, connections_max))
             }
             Location::Sqlite(folder) => {
                 let file = Location::sqlite_file(folder, context);
@@ -61,16 +63,16 @@ impl Database {
     /// A statement that only reads, on the last committed state.
     pub fn read(&self, sql: impl Into<Sql>) -> Statement<'_> {
         match self {
-            Self::Postgres(pool) => Statement::on_postgres(sql.into(), On::Pool(pool)),
-            Self::Sqlite(pools) => Statement::on_sqlite(sql.into(), On::Pool(&pools.reader)),
+            Self::Postgres(pool) => Statement::on_postgres(sql.into(), OnPostgres::Pool(pool)),
+            Self::Sqlite(pools) => Statement::on_sqlite(sql.into(), OnSqlite::Pool(&pools.reader)),
         }
     }
 
     /// A statement that is a whole transaction.
     pub fn write(&self, sql: impl Into<Sql>) -> Statement<'_> {
         match self {
-            Self::Postgres(pool) => Statement::on_postgres(sql.into(), On::Pool(pool)),
-            Self::Sqlite(pools) => Statement::on_sqlite(sql.into(), On::Pool(&pools.writer)),
+            Self::Postgres(pool) => Statement::on_postgres(sql.into(), OnPostgres::Pool(pool)),
+            Self::Sqlite(pools) => Statement::on_sqlite(sql.into(), OnSqlite::Pool(&pools.writer)),
         }
     }
 
@@ -82,9 +84,10 @@ impl Database {
     pub async fn begin(&self) -> Result<Transaction, Error> {
         match self {
             Self::Postgres(pool) => pool.begin().await.map(Transaction::Postgres),
-            Self::Sqlite(pools) => pools.writer.begin_with("BEGIN IMMEDIATE").await.map(Transaction::Sqlite),
+            Self::Sqlite(pools) => {
+                pools.writer.begin_with("BEGIN IMMEDIATE").await.map(Transaction::Sqlite).map_err(error)
+            }
         }
-        .map_err(error)
     }
 }
 
@@ -100,7 +103,7 @@ pub struct Migrations {
 /// A transaction on either engine. Undone when it is dropped.
 pub enum Transaction {
     /// On PostgreSQL.
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(PostgresTransaction),
     /// On SQLite.
     Sqlite(sqlx::Transaction<'static, Sqlite>),
 }
@@ -109,8 +112,8 @@ impl Transaction {
     /// A step of it.
     pub fn statement(&mut self, sql: impl Into<Sql>) -> Statement<'_> {
         match self {
-            Self::Postgres(tx) => Statement::on_postgres(sql.into(), On::Transaction(tx)),
-            Self::Sqlite(tx) => Statement::on_sqlite(sql.into(), On::Transaction(tx)),
+            Self::Postgres(tx) => Statement::on_postgres(sql.into(), OnPostgres::Transaction(tx)),
+            Self::Sqlite(tx) => Statement::on_sqlite(sql.into(), OnSqlite::Transaction(tx)),
         }
     }
 
@@ -121,9 +124,8 @@ impl Transaction {
     pub async fn commit(self) -> Result<(), Error> {
         match self {
             Self::Postgres(tx) => tx.commit().await,
-            Self::Sqlite(tx) => tx.commit().await,
+            Self::Sqlite(tx) => tx.commit().await.map_err(error),
         }
-        .map_err(error)
     }
 
     /// Undoes it, and waits for that.
@@ -133,9 +135,8 @@ impl Transaction {
     pub async fn rollback(self) -> Result<(), Error> {
         match self {
             Self::Postgres(tx) => tx.rollback().await,
-            Self::Sqlite(tx) => tx.rollback().await,
+            Self::Sqlite(tx) => tx.rollback().await.map_err(error),
         }
-        .map_err(error)
     }
 }
 

@@ -1,7 +1,7 @@
-//! Driver errors: which of them pass by themselves, and which constraint was in the way.
+//! Driver errors: which of them pass by themselves.
 
 use messenger_core::Error;
-use sqlx::{error::DatabaseError, postgres::PgDatabaseError};
+use sqlx::postgres::PgDatabaseError;
 
 /// Trouble with the connection or the server, or something that passes by itself, is UNAVAILABLE; the rest INTERNAL.
 #[must_use]
@@ -43,24 +43,6 @@ fn is_passing_in_postgres(code: &str) -> bool {
 /// By primary result code: NOMEM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
 fn is_passing_in_sqlite(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5..=8 | 10 | 13 | 14))
-}
-
-/// Whether a unique constraint was in the way of a statement. `constraint` is its or its index's name in PostgreSQL;
-/// SQLite names columns instead (`table.column`, for several `table.a, table.b`), or the index if it is on an expression.
-#[must_use]
-pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
-    let Some(error) = error.as_database_error().filter(|error| error.is_unique_violation()) else { return false };
-    match error.try_downcast_ref::<PgDatabaseError>() {
-        Some(error) => error.constraint() == Some(constraint),
-        None => sqlite_names(error, constraint),
-    }
-}
-
-fn sqlite_names(error: &dyn DatabaseError, constraint: &str) -> bool {
-    let Some(named) = error.message().strip_prefix("UNIQUE constraint failed: ") else { return false };
-    named == constraint
-        || named.split(", ").any(|column| column == constraint)
-        || named.strip_prefix("index '").and_then(|index| index.strip_suffix('\'')) == Some(constraint)
 }
 
 #[cfg(test)]

@@ -4,14 +4,17 @@ use std::fmt;
 
 use messenger_core::Error;
 use sqlx::{
-    Encode, Pool, Postgres, Sqlite, Type,
+    Encode, Postgres, Sqlite, SqlitePool, Type,
     pool::MaybePoolConnection,
     postgres::{PgArguments, PgRow},
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::error;
+use crate::{
+    error,
+    postgres_pool::{OnPostgres, answered},
+};
 
 /// What a statement says on each engine. A plain text says the same on both.
 #[derive(Debug, Clone, Copy)]
@@ -38,17 +41,17 @@ impl<T> Row for T where T: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow> + for
 pub struct Statement<'c>(Bound<'c>);
 
 enum Bound<'c> {
-    Postgres(Query<'static, Postgres, PgArguments>, On<'c, Postgres>),
-    Sqlite(Query<'static, Sqlite, SqliteArguments>, On<'c, Sqlite>),
+    Postgres(Query<'static, Postgres, PgArguments>, OnPostgres<'c>),
+    Sqlite(Query<'static, Sqlite, SqliteArguments>, OnSqlite<'c>),
 }
 
-pub(crate) enum On<'c, DB: sqlx::Database> {
-    Pool(&'c Pool<DB>),
-    Transaction(&'c mut sqlx::Transaction<'static, DB>),
+pub(crate) enum OnSqlite<'c> {
+    Pool(&'c SqlitePool),
+    Transaction(&'c mut sqlx::Transaction<'static, Sqlite>),
 }
 
-impl<'c, DB: sqlx::Database> On<'c, DB> {
-    async fn connection(self) -> Result<MaybePoolConnection<'c, DB>, Error> {
+impl<'c> OnSqlite<'c> {
+    async fn connection(self) -> Result<MaybePoolConnection<'c, Sqlite>, Error> {
         Ok(match self {
             Self::Pool(pool) => pool.acquire().await.map_err(error)?.into(),
             Self::Transaction(tx) => (&mut **tx).into(),
@@ -57,11 +60,11 @@ impl<'c, DB: sqlx::Database> On<'c, DB> {
 }
 
 impl<'c> Statement<'c> {
-    pub(crate) fn on_postgres(sql: Sql, on: On<'c, Postgres>) -> Self {
+    pub(crate) fn on_postgres(sql: Sql, on: OnPostgres<'c>) -> Self {
         Self(Bound::Postgres(sqlx::query(sql.postgres), on))
     }
 
-    pub(crate) fn on_sqlite(sql: Sql, on: On<'c, Sqlite>) -> Self {
+    pub(crate) fn on_sqlite(sql: Sql, on: OnSqlite<'c>) -> Self {
         Self(Bound::Sqlite(sqlx::query(sql.sqlite), on))
     }
 
@@ -82,14 +85,15 @@ impl<'c> Statement<'c> {
     /// As [`error()`] has them.
     pub async fn execute(self) -> Result<u64, Error> {
         match self.0 {
-            Bound::Postgres(query, on) => {
-                query.execute(&mut *on.connection().await?).await.map(|done| done.rows_affected())
+            Bound::Postgres(query, mut on) => {
+                let mut session = on.session().await?;
+                let outcome = answered(query.execute(&mut session.connection)).await;
+                on.end(session, outcome).map(|done| done.rows_affected())
             }
             Bound::Sqlite(query, on) => {
-                query.execute(&mut *on.connection().await?).await.map(|done| done.rows_affected())
+                query.execute(&mut *on.connection().await?).await.map(|done| done.rows_affected()).map_err(error)
             }
         }
-        .map_err(error)
     }
 
     /// All rows.
@@ -98,14 +102,17 @@ impl<'c> Statement<'c> {
     /// As [`error()`] has them.
     pub async fn fetch_all<R: Row>(self) -> Result<Vec<R>, Error> {
         match self.0 {
-            Bound::Postgres(query, on) => {
-                query.try_map(|row| R::from_row(&row)).fetch_all(&mut *on.connection().await?).await
+            Bound::Postgres(query, mut on) => {
+                let mut session = on.session().await?;
+                let query = query.try_map(|row| R::from_row(&row));
+                let outcome = answered(query.fetch_all(&mut session.connection)).await;
+                on.end(session, outcome)
             }
             Bound::Sqlite(query, on) => {
-                query.try_map(|row| R::from_row(&row)).fetch_all(&mut *on.connection().await?).await
+                let query = query.try_map(|row| R::from_row(&row));
+                query.fetch_all(&mut *on.connection().await?).await.map_err(error)
             }
         }
-        .map_err(error)
     }
 
     /// The row, if there is one.
@@ -114,14 +121,17 @@ impl<'c> Statement<'c> {
     /// As [`error()`] has them.
     pub async fn fetch_optional<R: Row>(self) -> Result<Option<R>, Error> {
         match self.0 {
-            Bound::Postgres(query, on) => {
-                query.try_map(|row| R::from_row(&row)).fetch_optional(&mut *on.connection().await?).await
+            Bound::Postgres(query, mut on) => {
+                let mut session = on.session().await?;
+                let query = query.try_map(|row| R::from_row(&row));
+                let outcome = answered(query.fetch_optional(&mut session.connection)).await;
+                on.end(session, outcome)
             }
             Bound::Sqlite(query, on) => {
-                query.try_map(|row| R::from_row(&row)).fetch_optional(&mut *on.connection().await?).await
+                let query = query.try_map(|row| R::from_row(&row));
+                query.fetch_optional(&mut *on.connection().await?).await.map_err(error)
             }
         }
-        .map_err(error)
     }
 
     /// The row there is.

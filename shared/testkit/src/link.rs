@@ -1,4 +1,4 @@
-//! A TCP link that can be cut and mended, as networks do.
+//! A TCP link that can be cut, mended and silenced, as networks do.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -12,7 +12,15 @@ use tokio::{
 pub struct Link {
     /// Where it is connected to.
     pub address: SocketAddr,
-    whole: watch::Sender<bool>,
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    Cut,
+    /// What was connected before is, and hears nothing any more.
+    Silenced,
 }
 
 impl Link {
@@ -23,13 +31,13 @@ impl Link {
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
-        let (whole, watched) = watch::channel(true);
+        let (state, watched) = watch::channel(State::Whole);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(forward(client, server, watched.clone()));
             }
         });
-        Self { address, whole }
+        Self { address, state }
     }
 
     /// One to the server of a URL, and the URL by way of it.
@@ -48,22 +56,31 @@ impl Link {
 
     /// Ends every connection and takes none.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.state.send_replace(State::Cut);
     }
 
     /// From now on connections are forwarded again.
     pub fn mend(&self) {
-        self.whole.send_replace(true);
+        self.state.send_replace(State::Whole);
+    }
+
+    /// The connections there are stay open, and nothing comes through them any more: as when the host at the other end is
+    /// gone and another one has its address. New ones are forwarded.
+    pub fn silence(&self) {
+        self.state.send_replace(State::Silenced);
     }
 }
 
-async fn forward(mut client: TcpStream, server: SocketAddr, mut whole: watch::Receiver<bool>) {
-    if !*whole.borrow_and_update() {
+async fn forward(mut client: TcpStream, server: SocketAddr, mut state: watch::Receiver<State>) {
+    if *state.borrow_and_update() == State::Cut {
         return;
     }
     let Ok(mut server) = TcpStream::connect(server).await else { return };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        _ = whole.changed() => {}
+        _ = copy_bidirectional(&mut client, &mut server) => return,
+        _ = state.changed() => {}
+    }
+    if *state.borrow() == State::Silenced {
+        let _ = state.wait_for(|state| *state == State::Cut).await;
     }
 }

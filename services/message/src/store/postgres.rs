@@ -7,7 +7,7 @@ mod history;
 mod state;
 
 use messenger_core::{Id, Result};
-use messenger_db::{StatementPool, migrate_postgres};
+use messenger_db::{PostgresPool, migrate_postgres};
 use uuid::Uuid;
 
 use self::append::Writer;
@@ -33,9 +33,9 @@ const FEED_SESSIONS_MAX: u32 = 6;
 /// The store on PostgreSQL.
 #[derive(Debug)]
 pub(super) struct PostgresStore {
-    pool: StatementPool,
+    pool: PostgresPool,
     /// Of the feed: however many read, it hears of what was stored.
-    feed: StatementPool,
+    feed: PostgresPool,
     writer: Writer,
 }
 
@@ -46,7 +46,7 @@ impl PostgresStore {
     /// As [`migrate_postgres`].
     pub(super) async fn open(url: &str) -> Result<Self> {
         let options = migrate_postgres(url, CONTEXT, &migrations::POSTGRES).await?.options(KEYED_PLANS);
-        let pool = |sessions_max| StatementPool::new(options.clone(), sessions_max);
+        let pool = |sessions_max| PostgresPool::new(options.clone(), sessions_max);
         Ok(Self { pool: pool(SESSIONS_MAX), feed: pool(FEED_SESSIONS_MAX), writer: Writer::new(options.clone()) })
     }
 }

@@ -2,6 +2,7 @@
 
 mod both;
 mod postgres;
+mod postgres_pool;
 mod sqlite;
 
 use messenger_db::Migration;
@@ -10,8 +11,7 @@ const FIRST: Migration = Migration {
     version: 1,
     name: "user",
     sql: "CREATE TABLE account (id BIGINT PRIMARY KEY, email TEXT NOT NULL, city TEXT NOT NULL); \
-          CREATE UNIQUE INDEX account_email_key ON account (email); \
-          CREATE UNIQUE INDEX account_city_key ON account (lower(city));",
+          CREATE UNIQUE INDEX account_email_key ON account (email);",
 };
 const SECOND: Migration =
     Migration { version: 2, name: "more", sql: "ALTER TABLE account ADD COLUMN age BIGINT NOT NULL DEFAULT 7;" };

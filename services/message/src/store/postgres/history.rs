@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use messenger_core::{ConversationId, MessageId, Result, UserId, page::PageSize};
-use messenger_db::StatementPool;
+use messenger_db::PostgresPool;
 use tracing::instrument;
 
 use super::PostgresStore;
@@ -100,7 +100,7 @@ impl HistoryStore for PostgresStore {
 }
 
 async fn stretch(
-    pool: &StatementPool,
+    pool: &PostgresPool,
     sql: &'static str,
     (conversation, user): (ConversationId, UserId),
     from: HistoryFrom,
