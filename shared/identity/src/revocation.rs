@@ -68,7 +68,8 @@ impl Revocations {
             self.prune(now);
         }
         let of_user = self.by_user.entry(revocation.user_id).or_default();
-        if !of_user.iter().any(|known| known.number == revocation.number) {
+        // By all of it: a store that was restored from a backup gives numbers anew.
+        if !of_user.contains(&revocation) {
             of_user.push(revocation);
         }
     }
@@ -113,5 +114,8 @@ mod tests {
         revocations.add(one, one.revoked_at);
         revocations.add(one, one.revoked_at);
         assert_eq!(revocations.by_user[&one.user_id].len(), 1);
+        let after_a_restore = Revocation { revoked_at: Timestamp::from_millis(6), ..one };
+        revocations.add(after_a_restore, one.revoked_at);
+        assert_eq!(revocations.by_user[&one.user_id].len(), 2);
     }
 }

@@ -103,7 +103,7 @@ pub async fn follow_revocations(
             });
             let Err(error) = watched.await;
             // One that lasted is no failure: connections end at their age.
-            if last_number > before || opened.elapsed() > RETRY_MAX {
+            if last_number != before || opened.elapsed() > RETRY_MAX {
                 retry = RETRY_FIRST;
             }
             back_off(&mut retry, "revocations cannot be followed", &error).await;
@@ -129,7 +129,7 @@ async fn watch(
         };
         for revocation in &batch.revocations {
             on_revocation(read(revocation)?);
-            *last_number = revocation.number.max(*last_number);
+            *last_number = revocation.number;
         }
         if !batch.has_more {
             verifier.set_caught_up();
