@@ -15,7 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     extract::{Caller, Json, Path, UserAgent},
     json,
-    limits::Admission,
+    limits::Attempt,
 };
 use crate::{
     objects::{UserObject, time},
@@ -114,13 +114,13 @@ struct Sessions<'a> {
 ))]
 async fn register(
     State(gateway): State<Arc<Gateway>>,
-    admission: Admission,
+    attempt: Attempt,
     UserAgent(user_agent): UserAgent,
     Json(body): Json<Registration>,
 ) -> Answer {
-    admission.register()?;
+    attempt.register()?;
     let Registration { email, password, full_name, designation } = body;
-    let address = admission.address();
+    let address = attempt.address();
     let request = proto::RegisterRequest { email, password, full_name, designation, user_agent, address };
     let answer = gateway.services.auth.clone().register(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::CREATED, answer.user, answer.tokens)
@@ -133,12 +133,12 @@ async fn register(
 ))]
 async fn login(
     State(gateway): State<Arc<Gateway>>,
-    admission: Admission,
+    attempt: Attempt,
     UserAgent(user_agent): UserAgent,
     Json(Login { email, password }): Json<Login>,
 ) -> Answer {
-    admission.login(&email)?;
-    let request = proto::LoginRequest { email, password, user_agent, address: admission.address() };
+    attempt.login(&email)?;
+    let request = proto::LoginRequest { email, password, user_agent, address: attempt.address() };
     let answer = gateway.services.auth.clone().login(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::OK, answer.user, answer.tokens)
 }
@@ -147,10 +147,10 @@ async fn login(
 #[utoipa::path(post, path = "/refresh", tag = "auth", security(()), responses((status = 200, body = LoggedIn)))]
 async fn refresh(
     State(gateway): State<Arc<Gateway>>,
-    admission: Admission,
+    attempt: Attempt,
     Json(Refresh { refresh_token }): Json<Refresh>,
 ) -> Answer {
-    admission.refresh()?;
+    attempt.refresh()?;
     let request = proto::RefreshTokenRequest { refresh_token };
     let answer = gateway.services.auth.clone().refresh_token(Request::new(request)).await?.into_inner();
     logged_in(StatusCode::OK, answer.user, answer.tokens)
@@ -194,10 +194,10 @@ async fn logout_all(State(gateway): State<Arc<Gateway>>, caller: Caller) -> Resu
 async fn change_password(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    admission: Admission,
+    attempt: Attempt,
     Json(PasswordChange { current_password, new_password }): Json<PasswordChange>,
 ) -> Result<StatusCode, Problem> {
-    admission.change_password(caller.user_id())?;
+    attempt.change_password(caller.user_id())?;
     let request = proto::ChangePasswordRequest { current_password, new_password };
     gateway.services.auth.clone().change_password(in_session(&caller, request)).await?;
     Ok(StatusCode::NO_CONTENT)

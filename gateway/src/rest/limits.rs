@@ -1,9 +1,9 @@
-//! How often an address may register, log in and refresh. What needs a token is limited by user, in the
-//! session core.
+//! How often an address may register, log in and refresh, and a user try its password. What else needs a token is
+//! limited by user, in the session core.
 
 use std::{
     hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     num::NonZeroU32,
     sync::Arc,
     time::Duration,
@@ -27,35 +27,37 @@ const REGISTRATIONS_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(60).expect("not ze
 const REFRESHES_PER_ADDRESS: NonZeroU32 = NonZeroU32::new(300).expect("not zero");
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The limiters of what needs no token.
+/// The limiters of what an account is taken over by.
 pub(super) struct AuthLimits {
     logins_per_account: Attempts<(IpAddr, u64)>,
     logins: Attempts<IpAddr>,
     registrations: Attempts<IpAddr>,
     refreshes: Attempts<IpAddr>,
+    passwords: Attempts<UserId>,
     accounts: RandomState,
 }
 
 impl AuthLimits {
-    /// With so many logins a minute from one address to one account.
+    /// With so many logins a minute from one address to one account, and as many tries of one user's password.
     pub(super) fn new(logins_per_minute: NonZeroU32) -> Self {
         Self {
             logins_per_account: Attempts::new(logins_per_minute, MINUTE),
             logins: Attempts::new(LOGINS_PER_ADDRESS, MINUTE),
             registrations: Attempts::new(REGISTRATIONS_PER_ADDRESS, MINUTE),
             refreshes: Attempts::new(REFRESHES_PER_ADDRESS, MINUTE),
+            passwords: Attempts::new(logins_per_minute, MINUTE),
             accounts: RandomState::new(),
         }
     }
 }
 
-/// One request without a token, before anything is done for it. Admits everything when limits are off.
-pub(super) struct Admission {
+/// One request for an account, before anything is done for it. Everything passes when limits are off.
+pub(super) struct Attempt {
     address: IpAddr,
     limits: Option<Arc<AuthLimits>>,
 }
 
-impl Admission {
+impl Attempt {
     /// May it register?
     pub(super) fn register(&self) -> Result<(), Error> {
         self.limits.as_deref().map_or(Ok(()), |limits| limits.registrations.count(&self.address))
@@ -77,9 +79,7 @@ impl Admission {
 
     /// May this user try its present password once more? As often as it may log in from one address, wherever it is.
     pub(super) fn change_password(&self, user_id: UserId) -> Result<(), Error> {
-        let Some(limits) = self.limits.as_deref() else { return Ok(()) };
-        let account = limits.accounts.hash_one(user_id);
-        limits.logins_per_account.count(&(IpAddr::V6(Ipv6Addr::UNSPECIFIED), account))
+        self.limits.as_deref().map_or(Ok(()), |limits| limits.passwords.count(&user_id))
     }
 
     /// May it refresh a token?
@@ -88,7 +88,7 @@ impl Admission {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Admission {
+impl<S: Sync> FromRequestParts<S> for Attempt {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -105,22 +105,22 @@ mod tests {
 
     const LOGINS: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
 
-    fn admission(limits: &Arc<AuthLimits>, address: &str) -> Admission {
-        Admission { address: network(address.parse().expect("an address")), limits: Some(Arc::clone(limits)) }
+    fn attempt(limits: &Arc<AuthLimits>, address: &str) -> Attempt {
+        Attempt { address: network(address.parse().expect("an address")), limits: Some(Arc::clone(limits)) }
     }
 
     #[test]
     fn one_account_is_limited_and_others_are_not() {
         let limits = Arc::new(AuthLimits::new(LOGINS));
-        let here = admission(&limits, "2001:db8::1");
+        let here = attempt(&limits, "2001:db8::1");
         for _ in 0..LOGINS.get() {
             here.login("a@example.com").expect("within the limit");
         }
         let error = here.login(" A@example.com ").expect_err("over it");
         assert!(error.retry_after().is_some());
-        assert!(admission(&limits, "2001:db8::2").login("a@example.com").is_err(), "the same network");
+        assert!(attempt(&limits, "2001:db8::2").login("a@example.com").is_err(), "the same network");
         here.login("b@example.com").expect("another account");
-        admission(&limits, "192.0.2.1").login("a@example.com").expect("another address");
+        attempt(&limits, "192.0.2.1").login("a@example.com").expect("another address");
     }
 
     #[test]
@@ -128,15 +128,15 @@ mod tests {
         let limits = Arc::new(AuthLimits::new(LOGINS));
         let (ann, bob) = (UserId::from_uuid(Uuid::from_u128(1)), UserId::from_uuid(Uuid::from_u128(2)));
         for number in 0..LOGINS.get() {
-            admission(&limits, &format!("192.0.2.{number}")).change_password(ann).expect("within the limit");
+            attempt(&limits, &format!("192.0.2.{number}")).change_password(ann).expect("within the limit");
         }
-        assert!(admission(&limits, "192.0.2.99").change_password(ann).is_err());
-        admission(&limits, "192.0.2.99").change_password(bob).expect("another user");
+        assert!(attempt(&limits, "192.0.2.99").change_password(ann).is_err());
+        attempt(&limits, "192.0.2.99").change_password(bob).expect("another user");
     }
 
     #[test]
-    fn without_limits_everything_is_admitted() {
-        let open = Admission { address: IpAddr::from([127, 0, 0, 1]), limits: None };
+    fn without_limits_everything_passes() {
+        let open = Attempt { address: IpAddr::from([127, 0, 0, 1]), limits: None };
         assert!((0..1_000).all(|_| open.login("a").is_ok() && open.register().is_ok() && open.refresh().is_ok()));
     }
 }

@@ -9,7 +9,7 @@ use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Pipe, Rates, ResumeKey, admission::Admission, drain, feed};
+use super::{Hub, Pipe, Rates, ResumeKey, drain, feed, openings::Openings};
 use crate::{config::GatewayConfig, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
@@ -56,7 +56,7 @@ pub struct Gateway {
     pub shutdown: Shutdown,
     /// Users who wait for something to happen, by long poll.
     pub(crate) waits: Arc<KeyedSemaphore<UserId>>,
-    pub(super) admission: Admission,
+    pub(super) openings: Openings,
     pub(super) resume_key: ResumeKey,
     /// Cancelled when the connections are drained: feed and pipe are needed until then.
     pub(super) drained: CancellationToken,
@@ -75,7 +75,7 @@ impl Gateway {
             pipe: Arc::default(),
             metrics: parts.metrics,
             shutdown: parts.shutdown,
-            admission: Admission::default(),
+            openings: Openings::default(),
             resume_key: parts.resume_key,
             drained: CancellationToken::new(),
         });

@@ -9,13 +9,13 @@ use uuid::Uuid;
 
 use super::{
     Session,
-    admission::try_later,
     catch_up::{self, CatchUp},
     connection::Connection,
     fetch::{self, Fetch},
     frame::WireFormat,
     gateway::Gateway,
     hub::{Capacity, Seat},
+    openings::try_later,
     pid::{Pid, new_origin},
     replay,
 };
@@ -85,7 +85,7 @@ impl Session {
     async fn open_unbounded(gateway: &Arc<Gateway>, handshake: Handshake<'_>) -> Result<Self, Error> {
         let token = handshake.token.ok_or_else(|| Error::unauthenticated("an access token is required"))?;
         let identity = gateway.verifier.identify(token).await?;
-        let _permit = gateway.admission.admit()?;
+        let _permit = gateway.openings.permit()?;
         let (from, pid) = resume_from(gateway, &identity, handshake.resume)?;
         let origin = pid.map_or_else(new_origin, |pid| pid.origin);
         let connection = Connection::new(identity.user_id, origin, handshake.wire);
@@ -161,7 +161,7 @@ fn resume_from(
 }
 
 async fn resume(gateway: &Gateway, connection: &Arc<Connection>, cursor: Cursor) -> Result<Beginning, Error> {
-    let _turn = gateway.admission.turn().await;
+    let _turn = gateway.openings.turn().await;
     match fetch::read(gateway.services.message.clone(), connection.user_id, replay::first_page(cursor)).await {
         Ok(page) => {
             let recovered = page.limited.is_empty();

@@ -15,10 +15,10 @@ use messenger_proto::event::v1::{self as event, signal::Signal as Kind};
 use tokio::sync::Notify;
 
 use super::{
-    admission::try_later,
     connection::Connection,
     delivery::Delivery,
     frame::{Frame, WireFormat, json},
+    openings::try_later,
     outbound::CloseReason,
     rooms::{Follow, GoLive, Member, Progress, Rooms},
 };

@@ -4,7 +4,6 @@
 //! sent ([`Session::receive`]), writes what waits in [`Outbound`], and lets the session do what is due
 //! ([`Session::maintain`]). Nothing in here knows sockets or HTTP.
 
-mod admission;
 mod bugs;
 mod catch_up;
 mod command;
@@ -17,6 +16,7 @@ mod frame;
 mod gateway;
 mod handshake;
 mod hub;
+mod openings;
 mod outbound;
 mod pid;
 mod pipe;

@@ -31,7 +31,7 @@ const CALLS_MAX: u32 = 1_000_000;
 /// Counts the events of one connection, second by second.
 #[derive(Debug)]
 pub struct Flood {
-    /// None: whatever comes is admitted.
+    /// None: whatever comes passes.
     per_second_max: Option<u64>,
     began: Instant,
     events: u64,
@@ -44,7 +44,7 @@ impl Flood {
     }
 
     /// Counts an event, or whatever else a client sends; false when they are so many that the connection is to be closed.
-    pub(crate) fn admits(&mut self) -> bool {
+    pub(crate) fn passes(&mut self) -> bool {
         let Some(per_second_max) = self.per_second_max else { return true };
         let seconds = self.began.elapsed().as_secs();
         if seconds > 0 {
@@ -103,7 +103,7 @@ mod tests {
     async fn closed_after(burst: u32, pause: Duration) -> Option<u64> {
         let (mut flood, began) = (rates(2).flood(), Instant::now());
         for _ in 0..200 {
-            if !(0..burst).all(|_| flood.admits()) {
+            if !(0..burst).all(|_| flood.passes()) {
                 return Some(began.elapsed().as_secs());
             }
             tokio::time::advance(pause).await;
@@ -124,12 +124,12 @@ mod tests {
         let mut flood = rates(2).flood();
         let mut floods = async || {
             for _ in 0..9 {
-                if !(0..1_000).all(|_| flood.admits()) {
+                if !(0..1_000).all(|_| flood.passes()) {
                     return false;
                 }
                 tokio::time::advance(Duration::from_secs(1)).await;
             }
-            let is_open = flood.admits();
+            let is_open = flood.passes();
             tokio::time::advance(Duration::from_secs(1)).await;
             is_open
         };
@@ -140,6 +140,6 @@ mod tests {
     #[test]
     fn off_means_off() {
         let mut flood = Rates::new(None).flood();
-        assert!((0..100_000).all(|_| flood.admits()));
+        assert!((0..100_000).all(|_| flood.passes()));
     }
 }

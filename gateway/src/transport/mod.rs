@@ -146,7 +146,7 @@ impl<P: Protocol> Connection<P> {
             return Err(End::Session(reason));
         }
         let step = self.step().await;
-        if step.is_sent_by_client() && !self.flood.admits() {
+        if step.is_sent_by_client() && !self.flood.passes() {
             return Err(End::Session(CloseReason::Flood));
         }
         match step {

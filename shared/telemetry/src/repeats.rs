@@ -54,7 +54,7 @@ impl Repeats {
         }
     }
 
-    fn admits(&self, event: &Event<'_>) -> bool {
+    fn passes(&self, event: &Event<'_>) -> bool {
         let metadata = event.metadata();
         if *metadata.level() > Level::WARN || metadata.target() == module_path!() {
             return true;
@@ -91,7 +91,7 @@ where
     F: FormatEvent<S, N>,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if self.repeats.admits(event) { self.format.format_event(context, writer, event) } else { Ok(()) }
+        if self.repeats.passes(event) { self.format.format_event(context, writer, event) } else { Ok(()) }
     }
 }
 

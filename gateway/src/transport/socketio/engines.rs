@@ -31,7 +31,7 @@ pub struct Engines {
 }
 
 /// A client on the way to a connection; dropping it makes room for another.
-pub type Admission = KeyedPermit<IpAddr>;
+pub type UnconnectedPermit = KeyedPermit<IpAddr>;
 
 /// One engine that polls, as HTTP requests see it.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub struct Engine {
 
 impl Engine {
     /// A permit for one more body, and how many bytes it may have: little, as long as nobody knows who it is.
-    pub fn admit_post(&self) -> Option<(OwnedSemaphorePermit, usize)> {
+    pub fn post_permit(&self) -> Option<(OwnedSemaphorePermit, usize)> {
         let permit = Arc::clone(&self.posts).try_acquire_owned().ok()?;
         let is_known = self.has_connected.load(Ordering::Relaxed);
         Some((permit, if is_known { MESSAGE_BYTES_MAX } else { FRAME_BYTES_MAX }))
@@ -60,7 +60,7 @@ impl Default for Engines {
 impl Engines {
     /// Lets one more client on the way to a connection; none when there are too many, in all or from its address.
     /// This machine itself may have as many as there are.
-    pub fn admit(&self, address: IpAddr, per_address: usize) -> Option<Admission> {
+    pub fn unconnected_permit(&self, address: IpAddr, per_address: usize) -> Option<UnconnectedPermit> {
         let per_address = if address.to_canonical().is_loopback() { usize::MAX } else { per_address };
         self.unconnected.try_acquire(peer::network(address), per_address)
     }
@@ -140,23 +140,23 @@ mod tests {
         let engines = Arc::new(Engines::default());
         let polling = engines.open("a");
         let engine = engines.find("a").expect("open");
-        let (first, bytes_max) = engine.admit_post().expect("a permit");
-        let second = engine.admit_post().expect("a permit");
-        assert!(bytes_max == FRAME_BYTES_MAX && engine.admit_post().is_none());
+        let (first, bytes_max) = engine.post_permit().expect("a permit");
+        let second = engine.post_permit().expect("a permit");
+        assert!(bytes_max == FRAME_BYTES_MAX && engine.post_permit().is_none());
         polling.connected();
         drop((first, second));
-        assert_eq!(engine.admit_post().expect("a permit").1, MESSAGE_BYTES_MAX);
+        assert_eq!(engine.post_permit().expect("a permit").1, MESSAGE_BYTES_MAX);
     }
 
     #[test]
     fn only_so_many_are_on_the_way() {
         let engines = Arc::new(Engines::default());
-        let admit = |address: &str| engines.admit(address.parse().expect("an address"), 3);
-        let mut strangers: Vec<_> = std::iter::from_fn(|| admit("2001:db8::1")).collect();
-        assert!(strangers.len() == 3 && admit("2001:db8::2").is_none(), "the same network");
-        let mut own: Vec<_> = std::iter::from_fn(|| admit("::1")).collect();
+        let permit = |address: &str| engines.unconnected_permit(address.parse().expect("an address"), 3);
+        let mut strangers: Vec<_> = std::iter::from_fn(|| permit("2001:db8::1")).collect();
+        assert!(strangers.len() == 3 && permit("2001:db8::2").is_none(), "the same network");
+        let mut own: Vec<_> = std::iter::from_fn(|| permit("::1")).collect();
         assert_eq!(own.len(), UNCONNECTED_MAX - 3);
-        assert!(own.pop().is_some() && admit("192.0.2.1").is_some());
-        assert!(strangers.pop().is_some() && admit("2001:db8::1").is_some());
+        assert!(own.pop().is_some() && permit("192.0.2.1").is_some());
+        assert!(strangers.pop().is_some() && permit("2001:db8::1").is_some());
     }
 }

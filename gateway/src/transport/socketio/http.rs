@@ -16,7 +16,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     SocketIo, engine, engines,
-    engines::{Admission, Engines},
+    engines::{Engines, UnconnectedPermit},
     polling, upgrade,
 };
 use crate::{
@@ -161,7 +161,7 @@ impl Site {
     }
 
     fn open_polling(&self, parts: &Parts) -> Result<Response, Refusal> {
-        let protocol = self.admit(parts)?;
+        let protocol = self.protocol(parts)?;
         let sid = engines::new_sid(&self.gateway.config.gateway_name);
         let open = engine::open(&sid, &["websocket"], Rhythm::of(&self.gateway.config));
         let connection = protocol.connection(&self.gateway, Link::Polling(Box::new(self.engines.open(&sid))));
@@ -171,7 +171,7 @@ impl Site {
 
     fn open_websocket(&self, parts: &mut Parts) -> Result<Response, Refusal> {
         let handshake = Handshake::of(parts)?;
-        let protocol = self.admit(parts)?;
+        let protocol = self.protocol(parts)?;
         let response = handshake.response(None);
         let gateway = Arc::clone(&self.gateway);
         self.gateway.shutdown.tracker.spawn(async move {
@@ -187,9 +187,9 @@ impl Site {
     fn upgrade(&self, sid: &str, parts: &mut Parts) -> Result<Response, Refusal> {
         let engine = self.engines.find(sid).ok_or(Refusal::UnknownSid)?;
         let handshake = Handshake::of(parts)?;
-        let admission = self.admission(peer::address(parts))?;
+        let permit = self.unconnected(peer::address(parts))?;
         let response = handshake.response(None);
-        self.gateway.shutdown.tracker.spawn(upgrade::run(handshake, engine.requests, admission));
+        self.gateway.shutdown.tracker.spawn(upgrade::run(handshake, engine.requests, permit));
         Ok(response)
     }
 
@@ -205,7 +205,7 @@ impl Site {
         if headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") {
             return Err(Refusal::BadRequest);
         }
-        let (_permit, bytes_max) = engine.admit_post().ok_or(Refusal::BadRequest)?;
+        let (_permit, bytes_max) = engine.post_permit().ok_or(Refusal::BadRequest)?;
         let body = timeout(BODY_DEADLINE, to_bytes(body, bytes_max)).await.map_err(|_| Refusal::TooSlow)?;
         let body = body.map_err(|_| Refusal::TooLarge)?;
         let (done, answer) = oneshot::channel();
@@ -216,17 +216,17 @@ impl Site {
         }
     }
 
-    fn admit(&self, parts: &Parts) -> Result<SocketIo, Refusal> {
+    fn protocol(&self, parts: &Parts) -> Result<SocketIo, Refusal> {
         if self.gateway.shutdown.token.is_cancelled() {
             return Err(Refusal::Busy);
         }
         let address = peer::address(parts);
-        let admission = self.admission(address)?;
-        Ok(SocketIo::new(&self.engines, address, peer::bearer(&parts.headers).ok().flatten(), admission))
+        let permit = self.unconnected(address)?;
+        Ok(SocketIo::new(&self.engines, address, peer::bearer(&parts.headers).ok().flatten(), permit))
     }
 
-    fn admission(&self, address: IpAddr) -> Result<Admission, Refusal> {
-        self.engines.admit(address, self.gateway.config.unconnected_per_address).ok_or(Refusal::Busy)
+    fn unconnected(&self, address: IpAddr) -> Result<UnconnectedPermit, Refusal> {
+        self.engines.unconnected_permit(address, self.gateway.config.unconnected_per_address).ok_or(Refusal::Busy)
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use self::{
-    engines::{Admission, Engines},
+    engines::{Engines, UnconnectedPermit},
     packet::{Auth, Body, Event, Packet},
 };
 use super::{Connection, End, Protocol, link::Link};
@@ -41,15 +41,15 @@ pub(super) struct SocketIo {
     /// Of the first HTTP request; a token in CONNECT comes before it.
     token: Option<Box<str>>,
     /// Held as long as the client is not connected.
-    admission: Option<Admission>,
+    unconnected: Option<UnconnectedPermit>,
     connects_left: u32,
     engines: Arc<Engines>,
 }
 
 impl SocketIo {
-    fn new(engines: &Arc<Engines>, address: IpAddr, token: Option<&str>, admission: Admission) -> Self {
-        let (token, admission, engines) = (token.map(Into::into), Some(admission), Arc::clone(engines));
-        Self { address, token, admission, connects_left: CONNECTS_MAX, engines }
+    fn new(engines: &Arc<Engines>, address: IpAddr, token: Option<&str>, permit: UnconnectedPermit) -> Self {
+        let (token, unconnected, engines) = (token.map(Into::into), Some(permit), Arc::clone(engines));
+        Self { address, token, unconnected, connects_left: CONNECTS_MAX, engines }
     }
 
     fn connection(self, gateway: &Arc<Gateway>, link: Link) -> Connection<Self> {
@@ -121,7 +121,7 @@ impl Connection<SocketIo> {
                 let connected = session.connected();
                 let answer = format!("40{}", json!({ "sid": connected.sid, "pid": connected.pid }));
                 self.session = Some(session);
-                self.protocol.admission = None;
+                self.protocol.unconnected = None;
                 self.link.connected();
                 self.heartbeat.connected();
                 answer
@@ -134,8 +134,8 @@ impl Connection<SocketIo> {
     /// It is one of those on the way to a connection again, if there is room among them.
     fn leave(&mut self) -> Result<(), End> {
         let config = &self.gateway.config;
-        let admission = self.protocol.engines.admit(self.protocol.address, config.unconnected_per_address);
-        self.protocol.admission = Some(admission.ok_or(End::Unconnected)?);
+        let permit = self.protocol.engines.unconnected_permit(self.protocol.address, config.unconnected_per_address);
+        self.protocol.unconnected = Some(permit.ok_or(End::Unconnected)?);
         self.heartbeat.expect_connect(config.connect_timeout);
         Ok(())
     }

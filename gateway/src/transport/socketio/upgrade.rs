@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     engine,
-    engines::Admission,
+    engines::UnconnectedPermit,
     polling::{Probe, Request},
 };
 use crate::transport::{
@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Probes the websocket and hands it to the engine. If it fails, the engine goes on polling. Until then it has a place
 /// among those on the way to a connection.
-pub async fn run(handshake: Handshake, requests: mpsc::Sender<Request>, _admission: Admission) {
+pub async fn run(handshake: Handshake, requests: mpsc::Sender<Request>, _permit: UnconnectedPermit) {
     let Some(mut socket) = handshake.socket().await else { return };
     match timeout(DEADLINE, probe(&mut socket, &requests)).await {
         Ok(Ok(engine)) => {

@@ -15,25 +15,25 @@ const READING_MAX: usize = 64;
 const SPREAD_MILLIS: u64 = 4_000;
 const FIRST_MILLIS: u64 = 1_000;
 
-/// Lets clients in.
+/// Permits to open sessions, and turns to read.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct Openings {
     opening: Semaphore,
     reading: Semaphore,
 }
 
-impl Default for Admission {
+impl Default for Openings {
     fn default() -> Self {
         Self { opening: Semaphore::new(OPENING_MAX), reading: Semaphore::new(READING_MAX) }
     }
 }
 
-impl Admission {
+impl Openings {
     /// A permit to open a session.
     ///
     /// # Errors
     /// UNAVAILABLE with the time after which to try again.
-    pub(super) fn admit(&self) -> Result<SemaphorePermit<'_>, Error> {
+    pub(super) fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.opening.try_acquire().map_err(|_| try_later("too many clients connect at once"))
     }
 
@@ -57,14 +57,14 @@ mod tests {
 
     #[test]
     fn those_beyond_the_bound_come_back_at_different_times() {
-        let admission = Admission::default();
-        let mut permits: Vec<_> = (0..OPENING_MAX).map(|_| admission.admit().expect("a permit")).collect();
-        let refusals: Vec<_> = (0..20).map(|_| admission.admit().expect_err("no permit")).collect();
+        let openings = Openings::default();
+        let mut permits: Vec<_> = (0..OPENING_MAX).map(|_| openings.permit().expect("a permit")).collect();
+        let refusals: Vec<_> = (0..20).map(|_| openings.permit().expect_err("no permit")).collect();
         assert!(refusals.iter().all(|error| error.kind() == ErrorKind::Unavailable));
         let mut times: Vec<_> = refusals.iter().filter_map(Error::retry_after).collect();
         times.sort_unstable();
         assert!(times[0] >= Duration::from_secs(1) && times[19] < Duration::from_secs(5) && times[0] < times[19]);
         permits.pop();
-        assert!(admission.admit().is_ok());
+        assert!(openings.permit().is_ok());
     }
 }
