@@ -6,8 +6,8 @@ import * as store from './state.js';
 
 const SEARCH_PAUSE_MS = 200;
 
-/** Turns a field into a search for people; `choose` gets the user picked. */
-function searchPeople(field, list, choose) {
+/** Turns a field into a search for people; `choose` gets the user picked, `error` says why nobody can be searched for. */
+function searchPeople(field, list, error, choose) {
   let timer = 0;
   let asked = '';
   const show = (users) => {
@@ -18,11 +18,17 @@ function searchPeople(field, list, choose) {
   field.addEventListener('input', () => {
     clearTimeout(timer);
     asked = field.value.trim();
+    notice(error, '');
     if (!asked) return list.replaceChildren();
     const query = asked;
     timer = setTimeout(async () => {
-      const found = await api.get(`users?limit=20&search=${encodeURIComponent(query)}`).catch(() => ({ users: [] }));
-      if (query === asked) show(found.users);
+      try {
+        const { users } = await api.get(`users?limit=20&search=${encodeURIComponent(query)}`);
+        if (query === asked) show(users);
+      } catch (failure) {
+        list.replaceChildren();
+        notice(error, failure.message);
+      }
     }, SEARCH_PAUSE_MS);
   });
   return () => {
@@ -73,10 +79,10 @@ export function listenNew(open) {
     byId('group-chosen').replaceChildren(...[...chosen.values()].map(chip));
   }
 
-  const clearPerson = searchPeople(byId('person-search'), byId('person-results'), (user) =>
+  const clearPerson = searchPeople(byId('person-search'), byId('person-results'), error, (user) =>
     begin({ type: 'P2P', userId: user.id }),
   );
-  const clearMembers = searchPeople(byId('member-search'), byId('member-results'), (user) => {
+  const clearMembers = searchPeople(byId('member-search'), byId('member-results'), error, (user) => {
     chosen.set(user.id, user);
     clearMembers();
     drawChosen();
@@ -118,7 +124,7 @@ export function listenParticipants() {
     }
   }
 
-  const clear = searchPeople(byId('add-search'), byId('add-results'), (user) => {
+  const clear = searchPeople(byId('add-search'), byId('add-results'), error, (user) => {
     clear();
     change((path) => api.post(path, { userIds: [user.id] }));
   });
@@ -130,10 +136,14 @@ export function listenParticipants() {
     byId('add-participant').hidden = !isAdmin;
     byId('restrict').hidden = !isAdmin;
     byId('restricted-now').checked = conversation.isRestricted;
-    const participants = store.state.open.get(conversation.id)?.participants ?? [];
+    const { participants = [], nextCursor } = store.state.open.get(conversation.id) ?? {};
+    byId('more-participants').hidden = !nextCursor;
     byId('participants').replaceChildren(...participants.map((participant) => row(participant, isAdmin, change)));
   }
 
+  byId('more-participants').addEventListener('click', () =>
+    store.reloadParticipants(store.state.currentId, true).catch((failure) => notice(error, failure.message)),
+  );
   byId('show-participants').addEventListener('click', () => {
     clear();
     notice(error, '');

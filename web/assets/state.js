@@ -3,11 +3,12 @@
 import * as api from './api.js';
 
 const PAGE = 50;
+const PARTICIPANTS = 100;
 
 export const state = {
   conversations: new Map(),
   nextCursor: null,
-  /** conversation id -> { messages by seq, hasMore, ready, participants, reads: user id -> seq, names: user id -> name } */
+  /** conversation id -> { messages by seq, hasMore, ready, participants, nextCursor, reads: user id -> seq, names: user id -> name } */
   open: new Map(),
   currentId: null,
   /** Drafts the server has not decided yet, oldest first: { clientMessageId, conversationId, content, error? }. */
@@ -48,10 +49,11 @@ export function sorted() {
 
 export const current = () => state.conversations.get(state.currentId);
 
+const after = (cursor) => (cursor ? `&cursor=${encodeURIComponent(cursor)}` : '');
+
 /** Loads the first page of conversations, or the next. */
 export async function loadConversations(more = false) {
-  const cursor = more && state.nextCursor ? `&cursor=${encodeURIComponent(state.nextCursor)}` : '';
-  const page = await api.get(`conversations?limit=${PAGE}${cursor}`);
+  const page = await api.get(`conversations?limit=${PAGE}${after(more && state.nextCursor)}`);
   if (!more) state.conversations.clear();
   for (const conversation of page.conversations) state.conversations.set(conversation.id, conversation);
   state.nextCursor = page.nextCursor;
@@ -109,9 +111,16 @@ async function loadMessages(id) {
   }
 }
 
-async function loadParticipants(id, entry) {
-  const { participants } = await api.get(`conversations/${id}/participants?limit=100`);
-  entry.participants = participants;
+/** Loads the next page of participants, or anew as many as are there. */
+async function loadParticipants(id, entry, more = false) {
+  const participants = more ? [...entry.participants] : [];
+  let cursor = more ? entry.nextCursor : null;
+  do {
+    const page = await api.get(`conversations/${id}/participants?limit=${PARTICIPANTS}${after(cursor)}`);
+    participants.push(...page.participants);
+    cursor = page.nextCursor;
+  } while (cursor && participants.length < entry.participants.length);
+  Object.assign(entry, { participants, nextCursor: cursor });
   for (const { userId, user } of participants) if (user) entry.names.set(userId, user.fullName);
 }
 
@@ -138,10 +147,10 @@ export async function refetch() {
   await loadCurrent();
 }
 
-/** Who takes part, anew, if the conversation is open. */
-export async function reloadParticipants(id) {
+/** Who takes part, anew or one page more, if the conversation is open. */
+export async function reloadParticipants(id, more = false) {
   const entry = state.open.get(id);
-  if (entry) await loadParticipants(id, entry);
+  if (entry) await loadParticipants(id, entry, more);
   changed();
 }
 

@@ -76,6 +76,11 @@ async fn a_page_outlives_outages() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_group_in_a_browser() -> anyhow::Result<()> {
+    node("page_group.mjs", &[]).await
+}
+
+#[tokio::test]
 async fn python_socketio() -> anyhow::Result<()> {
     run_against(Shape::StandaloneSqlite, &python(), "chat.py", &["websocket"]).await?;
     run_against(Shape::StandaloneSqlite, &python(), "chat.py", &["polling"]).await
