@@ -1,6 +1,6 @@
 // The open conversation: its header, messages and composer.
 
-import { avatar, byId, clockTime, dayName, h, notice, uuid } from './dom.js';
+import { avatar, byId, clockTime, dayName, h, uuid } from './dom.js';
 import * as store from './state.js';
 import { markRead, send, sendAgain } from './socket.js';
 import { me } from './api.js';
@@ -29,13 +29,23 @@ export function drawConversation(what) {
   log.scrollTop = wasAtEnd ? log.scrollHeight : what === 'older' ? log.scrollHeight - fromEnd : log.scrollTop;
   if (isNew) {
     drawnId = conversation.id;
-    notice(byId('composer-error'), '');
     const field = byId('composer-text');
     field.value = store.state.unsent.get(drawnId) ?? '';
     fit(field);
-    field.focus();
   }
+  drawComposer(conversation, isNew);
   readIfSeen();
+}
+
+/** The composer, for those who may use it; what has been typed waits for those who may again. */
+function drawComposer(conversation, isNew) {
+  const composer = byId('composer');
+  const mayPost = store.mayPost(conversation);
+  const hadFocus = isNew || composer.contains(document.activeElement);
+  composer.hidden = !mayPost;
+  byId('only-admins').hidden = mayPost;
+  if (isNew && mayPost) byId('composer-text').focus();
+  else if (hadFocus && !mayPost) byId('log').focus();
 }
 
 function drawHeader(conversation) {
@@ -68,7 +78,7 @@ function rows(conversation) {
     before = message;
   }
   const drafts = store.state.drafts.filter((draft) => draft.conversationId === conversation.id);
-  result.push(...drafts.map(draftRow));
+  result.push(...drafts.map((draft) => draftRow(conversation, draft)));
   if (result.length === 0) result.push(h('p', { class: 'hint' }, 'No messages yet. Say hello!'));
   return result;
 }
@@ -107,7 +117,7 @@ function receipt(conversation, message) {
   return conversation.type === 'P2P' ? ' ✓✓ Seen' : ` ✓✓ Seen by ${count}`;
 }
 
-function draftRow(draft) {
+function draftRow(conversation, draft) {
   const discard = () => {
     store.state.drafts = store.state.drafts.filter((other) => other !== draft);
     store.changed('message');
@@ -122,7 +132,7 @@ function draftRow(draft) {
       h('span', { class: 'for-readers' }, 'You: '),
       h('span', { class: 'text', dir: 'auto' }, draft.content),
       h('span', { class: 'meta' }, draft.error ? `Not sent: ${draft.error}` : 'Sending…'),
-      draft.error && action('Try again', () => sendAgain(draft)),
+      draft.error && store.mayPost(conversation) && action('Try again', () => sendAgain(draft)),
       draft.error && action('Discard', discard),
     ),
   );
@@ -157,12 +167,6 @@ function fit(field) {
   field.rows = Math.min(6, field.value.split('\n').length);
 }
 
-/** Shows why the server refused the last message here. */
-function showRefusal() {
-  const refused = store.state.drafts.findLast((draft) => draft.error && draft.conversationId === store.state.currentId);
-  notice(byId('composer-error'), refused?.error);
-}
-
 /** Connects the composer and scrolling. */
 export function listen() {
   const field = byId('composer-text');
@@ -179,6 +183,5 @@ export function listen() {
   byId('log').addEventListener('scroll', () => {
     if (byId('log').scrollTop < SCROLL_SLACK && drawnId) store.loadOlder(drawnId).catch(() => {});
   });
-  store.onChange(showRefusal);
   for (const name of ['visibilitychange', 'focus']) window.addEventListener(name, readIfSeen, true);
 }

@@ -41,6 +41,9 @@ export function title(conversation) {
   return conversation.name || conversation.peer?.fullName || 'Conversation';
 }
 
+/** Whether we may send messages there. */
+export const mayPost = ({ isRestricted, role }) => !isRestricted || role === 'ADMIN';
+
 /** Conversations, the last active first. */
 export function sorted() {
   const at = (conversation) => conversation.lastMessage?.createdAt || conversation.createdAt;

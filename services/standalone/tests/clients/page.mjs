@@ -19,8 +19,8 @@ await makeGroup(ann, 'Announcements', bobName, true);
 await write(ann, 'For all of you');
 await open(bob, 'Announcements');
 await says(bob, 'For all of you');
-await write(bob, 'May I?');
-await bob.getByRole('alert').getByText('Only admins can post messages here').waitFor();
+await bob.getByText('Only admins can post messages here').waitFor();
+assert.equal(await field(bob).count(), 0);
 
 // What is half typed stays in its conversation.
 await field(ann).fill('Half a word for all');
@@ -35,5 +35,4 @@ assert.equal(await field(ann).inputValue(), 'Half a word for all');
 await bob.reload();
 await open(bob, annName);
 await says(bob, 'Hello Bob <b>✓</b>');
-assert.equal(await ann.getByText('May I?').count(), 0);
 await finish();

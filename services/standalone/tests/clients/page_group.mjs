@@ -1,6 +1,6 @@
-// A group on the page: what it shows of many participants and of a search.
+// A group on the page: many participants, a search that fails, and what a restriction and a role change at once.
 import assert from 'node:assert/strict';
-import { finish, makeGroup, newWindow, register, unique } from './browser.mjs';
+import { field, finish, makeGroup, newWindow, open, register, says, unique } from './browser.mjs';
 
 const [annName, bobName] = [unique('Ann'), unique('Bob')];
 const [ann, bob] = [await register(annName, await newWindow()), await register(bobName, await newWindow())];
@@ -26,5 +26,40 @@ await dialog.getByRole('button', { name: 'Show more' }).click();
 await dialog.getByRole('listitem').nth(1).waitFor();
 await dialog.getByRole('button', { name: 'Show more' }).waitFor({ state: 'hidden' });
 await ann.unroute(pages);
+
+// Who may post follows restriction and role at once; what was typed meanwhile is still there.
+const makeAdmin = dialog.getByRole('button', { name: `Make admin: ${bobName}` });
+const makeMember = dialog.getByRole('button', { name: `Make member: ${bobName}` });
+const onlyAdmins = bob.getByText('Only admins can post messages here');
+await open(bob, 'News');
+await field(bob).fill('May I?');
+await ann.getByLabel('Only admins may post').last().check();
+await onlyAdmins.waitFor();
+assert.equal(await field(bob).count(), 0);
+await makeAdmin.click();
+await field(bob).waitFor();
+assert.equal(await field(bob).inputValue(), 'May I?');
+await makeMember.click();
+await onlyAdmins.waitFor();
+
+// A message that is refused, here from a page that has not heard, says so once, and is offered again to those who may.
+await bob.route('**/conversations/*', async (route) => {
+  const conversation = await (await route.fetch()).json();
+  await route.fulfill({ json: { ...conversation, role: 'ADMIN' } });
+});
+await makeAdmin.click();
+await makeMember.click();
+await makeAdmin.waitFor();
+await bob.getByRole('button', { name: 'Send' }).click();
+await bob.getByText('Not sent: Only admins can post messages here').waitFor();
+assert.equal(await bob.getByText('Only admins can post').filter({ visible: true }).count(), 1);
+await bob.getByRole('button', { name: 'Try again' }).waitFor();
+await bob.unrouteAll({ behavior: 'wait' });
+await makeAdmin.click();
+await makeMember.click();
+await bob.getByRole('button', { name: 'Try again' }).waitFor({ state: 'hidden' });
+await ann.getByLabel('Only admins may post').last().uncheck();
+await bob.getByRole('button', { name: 'Try again' }).click();
+await says(ann, 'May I?');
 
 await finish();
