@@ -14,8 +14,25 @@ use tracing::Instrument as _;
 use super::{Session, bugs, pipe::Undecided, reply::Request};
 use crate::read_position::{ReadPositionObject, up_to};
 
+/// How the data of an event is read.
+type Decode = for<'a> fn(Option<&'a RawValue>) -> Result<Command<'a>, Error>;
+
 /// What a client may ask for.
-pub(super) const COMMANDS: [&str; 4] = ["send_message", "mark_read", "sync", "refresh_token"];
+const COMMANDS: [(&str, Decode); 4] = [
+    ("send_message", |data| decode(data).map(Command::SendMessage)),
+    ("mark_read", |data| decode(data).map(Command::MarkRead)),
+    ("sync", |data| decode(data).map(Command::Sync)),
+    ("refresh_token", |data| decode(data).map(Command::RefreshToken)),
+];
+
+fn find(event: &str) -> Option<(&'static str, Decode)> {
+    COMMANDS.into_iter().find(|(name, _)| *name == event)
+}
+
+/// The name of an event a client may send; none for any other.
+pub(super) fn known(event: &str) -> Option<&'static str> {
+    find(event).map(|(name, _)| name)
+}
 
 /// Text that is borrowed from the frame unless it has escapes in it.
 #[derive(Debug, Deserialize)]
@@ -79,13 +96,8 @@ impl<'a> Command<'a> {
     /// # Errors
     /// UNKNOWN_EVENT, VALIDATION_FAILED when the data is no object or has a field of another type.
     pub fn decode(event: &str, data: Option<&'a RawValue>) -> Result<Self, Error> {
-        match event {
-            "send_message" => decode(data).map(Self::SendMessage),
-            "mark_read" => decode(data).map(Self::MarkRead),
-            "sync" => decode(data).map(Self::Sync),
-            "refresh_token" => decode(data).map(Self::RefreshToken),
-            _ => Err(Error::new(ErrorKind::UnknownEvent, "no such event")),
-        }
+        let (_, decode) = find(event).ok_or_else(|| Error::new(ErrorKind::UnknownEvent, "no such event"))?;
+        decode(data)
     }
 }
 

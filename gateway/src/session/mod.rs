@@ -36,7 +36,10 @@ use messenger_identity::Identity;
 use serde_json::value::RawValue;
 use tokio::time::Sleep;
 
-use self::{catch_up::CatchUp, connection::Connection, fetch::Fetch, hub::Seat, reply::Request, revocation::Renewal};
+use self::{
+    catch_up::CatchUp, command::known, connection::Connection, fetch::Fetch, hub::Seat, reply::Request,
+    revocation::Renewal,
+};
 pub use self::{
     command::Command,
     frame::{Frame, ReplyTo, WireFormat},
@@ -99,7 +102,7 @@ impl Session {
     /// Carries out one event of the client; call it in the order of arrival. It never waits and never fails:
     /// what goes wrong is answered.
     pub fn receive(&mut self, event: &str, data: Option<&RawValue>, reply_to: ReplyTo) {
-        let request = Request::new(&self.connection, event, reply_to);
+        let request = Request::new(&self.connection, event, known(event), reply_to);
         if let Err(error) = request.span().in_scope(|| self.command(event, data, &request)) {
             request.fail(&error);
         }

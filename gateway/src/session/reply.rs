@@ -8,7 +8,6 @@ use serde::Serialize;
 use tracing::{Span, field::Empty};
 
 use super::{
-    command::COMMANDS,
     connection::Connection,
     frame::{ErrorObject, Frame, ReplyTo, json},
 };
@@ -32,9 +31,8 @@ pub struct Request {
 const EVENT_NAME_BYTES_MAX: usize = 64;
 
 impl Request {
-    /// A request of this connection.
-    pub fn new(connection: &Arc<Connection>, event: &str, reply_to: ReplyTo) -> Self {
-        let known = COMMANDS.into_iter().find(|known| *known == event);
+    /// A request of this connection; `known` is the event's name if there is such an event.
+    pub fn new(connection: &Arc<Connection>, event: &str, known: Option<&'static str>, reply_to: ReplyTo) -> Self {
         let event = match known {
             Some(known) => Cow::Borrowed(known),
             None => Cow::Owned(event[..event.floor_char_boundary(EVENT_NAME_BYTES_MAX)].to_owned()),

@@ -231,7 +231,7 @@ impl Client {
             self.log.see(&seen(self.wire, text), journal);
         }
         if let Some(cursor) = self.log.cursor.filter(|_| self.log.is_syncing) {
-            let request = Request::new(&line.joined.connection, "sync", ReplyTo::None);
+            let request = Request::new(&line.joined.connection, "sync", Some("sync"), ReplyTo::None);
             // Refused while the feed is being restored, or the one before goes on.
             let _ = catch_up.sync(cursor, &request);
         }
