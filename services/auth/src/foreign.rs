@@ -112,6 +112,22 @@ impl Foreign {
         self.sources.iter().any(|source| source.rules.issuer == issuer)
     }
 
+    /// Takes over what another process has fetched since, which may be all there is of a system that is away. True if
+    /// something changed.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when the store is away.
+    pub async fn look_at_store(&self) -> Result<bool> {
+        let mut is_changed = false;
+        for (number, source) in self.sources.iter().enumerate() {
+            let Some(kept) = self.store.foreign_keys(&source.rules.issuer).await? else { continue };
+            let mut jwks = self.jwks.write().unwrap_or_else(PoisonError::into_inner);
+            is_changed |= jwks[number] != kept;
+            jwks[number] = kept;
+        }
+        Ok(is_changed)
+    }
+
     /// Fetches the keys until the shutdown: at once, every 5 minutes, and when a token names one nobody knows. Calls
     /// `on_look` after each.
     pub async fn follow(&self, on_look: impl Fn(), shutdown: CancellationToken) {

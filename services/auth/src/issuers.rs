@@ -77,7 +77,7 @@ impl Issuers {
     /// # Errors
     /// UNAVAILABLE when the store is away.
     pub async fn look(&self) -> Result<()> {
-        self.look_at_own().await?;
+        self.look_at_store().await?;
         self.foreign.look_for_key().await;
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Issuers {
         loop {
             let result = tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = looks.tick() => self.look_at_own().await,
+                _ = looks.tick() => self.look_at_store().await,
                 () = self.verifier.wants_keys().notified() => {
                     self.foreign.look_for_key().await;
                     Ok(())
@@ -111,8 +111,10 @@ impl Issuers {
         }
     }
 
-    async fn look_at_own(&self) -> Result<()> {
-        if self.keys.look().await? {
+    /// Other processes of auth make keys and fetch those of other systems, too.
+    async fn look_at_store(&self) -> Result<()> {
+        let is_new = self.keys.look().await?;
+        if self.foreign.look_at_store().await? || is_new {
             self.tell();
         }
         Ok(())

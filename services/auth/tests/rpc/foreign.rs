@@ -184,6 +184,28 @@ async fn keys_of_every_kind_rotate_with_overlap_and_an_outage_is_survived() -> a
     Ok(())
 }
 
+/// Gateways ask every process of auth in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_process_fetched_all_know_also_when_the_system_is_away() -> anyhow::Result<()> {
+    let [first, second] = [IdentityKey::es256("k1")?, IdentityKey::eddsa("k2")?];
+    let system = IdentitySystem::start(&[&first]).await?;
+    let server = Server::with(TestStore::sqlite(), &accepting(&[&system])).await;
+    server.has_foreign_keys().await;
+    let store = server.test_store.open().await;
+    let other = messenger_auth::build(&accepting(&[&system]), store, server.clock.clone()).await?;
+    system.publish(&[&first, &second]);
+    let token = second.token(&claims(&system, "ann", NOW));
+    server.let_in(&token).await;
+    system.set_away(true);
+    other.start(&server.shutdown);
+    let began = Instant::now();
+    while other.verifier().identify(&token).await.is_err() {
+        assert!(began.elapsed() < SOON);
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_key_set_changes_nothing() -> anyhow::Result<()> {
     let key = IdentityKey::es256("k1")?;
