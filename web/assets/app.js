@@ -14,6 +14,7 @@ function showApp() {
   byId('welcome').hidden = true;
   byId('app').hidden = false;
   byId('own-name').textContent = api.me().fullName;
+  byId('new-conversation').focus();
   connect();
 }
 

@@ -1,7 +1,7 @@
 // Dialogs: a new conversation (find a person, make a group), and the participants of a group.
 
 import * as api from './api.js';
-import { avatar, byId, h, notice } from './dom.js';
+import { avatar, byId, h, notice, update } from './dom.js';
 import * as store from './state.js';
 
 const SEARCH_PAUSE_MS = 200;
@@ -138,7 +138,7 @@ export function listenParticipants() {
     byId('restricted-now').checked = conversation.isRestricted;
     const { participants = [], nextCursor } = store.state.open.get(conversation.id) ?? {};
     byId('more-participants').hidden = !nextCursor;
-    byId('participants').replaceChildren(...participants.map((participant) => row(participant, isAdmin, change)));
+    update(byId('participants'), participants.map((participant) => row(participant, isAdmin, change)));
   }
 
   byId('more-participants').addEventListener('click', () =>
@@ -176,7 +176,7 @@ function row(participant, isAdmin, change) {
   const mayChange = isAdmin && userId !== api.me().id;
   return h(
     'li',
-    { class: 'participant' },
+    { class: 'participant', 'data-key': userId },
     avatar(userId, name),
     h(
       'span',

@@ -1,16 +1,54 @@
 // Makes elements. Text goes in as text only: nothing here ever reads HTML.
 
-/** An element with properties, listeners (`onclick`, ...), attributes and children (elements or text). */
+/** An element with handlers (`onclick`, ...), attributes and children (elements or text). */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
+    if (name.startsWith('on')) element[name] = value;
     else if (name === 'class') element.className = value;
     else element.setAttribute(name, value === true ? '' : value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;
+}
+
+/** Gives `parent` these children and changes only what differs: focus, selection and place stay where they are. */
+export function update(parent, children) {
+  const focused = document.activeElement;
+  updateChildren(parent, children);
+  if (document.activeElement !== focused) (focused.isConnected ? focused : parent).focus({ preventScroll: true });
+}
+
+function updateChildren(parent, children) {
+  const old = new Map([...parent.childNodes].map((node, index) => [keyOf(node, index), node]));
+  const next = children.map((child, index) => {
+    const known = old.get(keyOf(child, index));
+    if (known) makeAlike(known, child);
+    return known ?? child;
+  });
+  const stay = new Set(next);
+  for (const node of [...parent.childNodes]) if (!stay.has(node)) node.remove();
+  next.forEach((node, index) => {
+    const there = parent.childNodes[index];
+    if (there !== node) parent.insertBefore(node, there ?? null);
+  });
+}
+
+/** What a node is known by among its siblings: its `data-key`, or what and where it is. */
+const keyOf = (node, index) => node.dataset?.key ?? `${node.nodeName} ${index}`;
+
+/** Two nodes of one key that look the same do the same, too. */
+function makeAlike(old, next) {
+  if (old.isEqualNode(next)) return;
+  if (old.nodeType === Node.TEXT_NODE) {
+    old.data = next.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!next.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  old.onclick = next.onclick;
+  updateChildren(old, [...next.childNodes]);
 }
 
 export const byId = (id) => document.getElementById(id);

@@ -1,15 +1,12 @@
 // The list of conversations.
 
-import { avatar, byId, h, shortTime } from './dom.js';
+import { avatar, byId, h, shortTime, update } from './dom.js';
 import * as store from './state.js';
 import { me } from './api.js';
 
 /** Draws the list; `open` is called with the id of the one chosen. */
 export function drawList(open) {
-  const list = byId('conversations');
-  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.id : null;
-  list.replaceChildren(...store.sorted().map((conversation) => item(conversation, open)));
-  list.querySelector(`[data-id="${focused}"]`)?.focus();
+  update(byId('conversations'), store.sorted().map((conversation) => item(conversation, open)));
   byId('no-conversations').hidden = store.state.conversations.size > 0;
   byId('more-conversations').hidden = !store.state.nextCursor;
 }
@@ -20,13 +17,12 @@ function item(conversation, open) {
   const isCurrent = conversation.id === store.state.currentId;
   return h(
     'li',
-    {},
+    { 'data-key': conversation.id },
     h(
       'button',
       {
         type: 'button',
         class: 'conversation',
-        'data-id': conversation.id,
         'aria-current': isCurrent ? 'true' : null,
         onclick: () => open(conversation.id),
       },

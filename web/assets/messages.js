@@ -1,6 +1,6 @@
 // The open conversation: its header, messages and composer.
 
-import { avatar, byId, clockTime, dayName, h, uuid } from './dom.js';
+import { avatar, byId, clockTime, dayName, h, update, uuid } from './dom.js';
 import * as store from './state.js';
 import { markRead, send, sendAgain } from './socket.js';
 import { me } from './api.js';
@@ -16,6 +16,7 @@ export function drawConversation(what) {
   byId('conversation').hidden = !conversation;
   byId('nothing-open').hidden = Boolean(conversation);
   if (!conversation) {
+    if (drawnId) (document.querySelector(`[data-key="${drawnId}"] button`) ?? byId('new-conversation')).focus();
     drawnId = null;
     return;
   }
@@ -24,7 +25,7 @@ export function drawConversation(what) {
   const isNew = drawnId !== conversation.id;
   const fromEnd = log.scrollHeight - log.scrollTop;
   const wasAtEnd = isNew || what === 'opened' || fromEnd - log.clientHeight < SCROLL_SLACK;
-  log.replaceChildren(...rows(conversation));
+  update(log, rows(conversation));
   log.setAttribute('aria-busy', String(!store.state.open.get(conversation.id)?.ready));
   log.scrollTop = wasAtEnd ? log.scrollHeight : what === 'older' ? log.scrollHeight - fromEnd : log.scrollTop;
   if (isNew) {
@@ -68,11 +69,11 @@ function rows(conversation) {
   if (!entry) return [notLoaded()];
   if (!entry.ready) return [h('p', { class: 'hint' }, 'Loading…')];
   const result = [];
-  if (entry.hasMore) result.push(h('p', { class: 'hint' }, 'Scroll up for older messages'));
+  if (entry.hasMore) result.push(h('p', { class: 'hint', 'data-key': 'older' }, 'Scroll up for older messages'));
   let before = null;
   for (const message of entry.messages) {
     const isNewDay = !before || new Date(before.createdAt).toDateString() !== new Date(message.createdAt).toDateString();
-    if (isNewDay) result.push(h('p', { class: 'day' }, dayName(message.createdAt)));
+    if (isNewDay) result.push(h('p', { class: 'day', 'data-key': `day ${message.id}` }, dayName(message.createdAt)));
     const continues = !isNewDay && before.senderId === message.senderId;
     result.push(row(conversation, message, continues));
     before = message;
@@ -95,7 +96,11 @@ function row(conversation, message, continues) {
   const showName = conversation.type === 'GROUP' && !isOwn && !continues;
   return h(
     'div',
-    { class: `row ${isOwn ? 'own' : 'other'}${continues ? ' continues' : ''}` },
+    {
+      class: `row ${isOwn ? 'own' : 'other'}${continues ? ' continues' : ''}`,
+      // Only our own: somebody else's may be one of ours, too.
+      'data-key': (isOwn && message.clientMessageId) || message.id,
+    },
     h(
       'div',
       { class: 'bubble' },
@@ -125,7 +130,7 @@ function draftRow(conversation, draft) {
   const action = (label, onclick) => h('button', { type: 'button', class: 'link', onclick }, label);
   return h(
     'div',
-    { class: `row own ${draft.error ? 'refused' : 'waiting'}` },
+    { class: `row own ${draft.error ? 'refused' : 'waiting'}`, 'data-key': draft.clientMessageId },
     h(
       'div',
       { class: 'bubble' },

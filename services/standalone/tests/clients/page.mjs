@@ -6,14 +6,20 @@ import { field, finish, makeGroup, newWindow, open, register, says, shows, talkT
 const context = await newWindow();
 const [annName, bobName] = [unique('Ann'), unique('Bob')];
 const [ann, bob] = [await register(annName, context), await register(bobName, context)];
+assert.equal(await ann.evaluate(() => document.activeElement.id), 'new-conversation');
 
 await talkTo(ann, bobName);
 await write(ann, 'Hello Bob <b>✓</b>');
 await says(ann, 'Hello Bob <b>✓</b>');
 await open(bob, annName);
 await says(bob, 'Hello Bob <b>✓</b>');
+
+// What somebody has selected stays so while messages come.
+await ann.getByText('Hello Bob <b>✓</b>', { exact: true }).last().selectText();
 await write(bob, 'Hello Ann 😀');
 await says(ann, 'Hello Ann 😀');
+await ann.getByText('✓✓ Seen').waitFor();
+assert.equal(await ann.evaluate(() => getSelection().toString()), 'Hello Bob <b>✓</b>');
 
 await makeGroup(ann, 'Announcements', bobName, true);
 await write(ann, 'For all of you');

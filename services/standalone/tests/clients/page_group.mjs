@@ -36,10 +36,12 @@ await field(bob).fill('May I?');
 await ann.getByLabel('Only admins may post').last().check();
 await onlyAdmins.waitFor();
 assert.equal(await field(bob).count(), 0);
-await makeAdmin.click();
+await makeAdmin.focus();
+await ann.keyboard.press('Enter');
 await field(bob).waitFor();
 assert.equal(await field(bob).inputValue(), 'May I?');
-await makeMember.click();
+await makeMember.and(ann.locator(':focus')).waitFor();
+await ann.keyboard.press('Enter');
 await onlyAdmins.waitFor();
 
 // A message that is refused, here from a page that has not heard, says so once, and is offered again to those who may.
