@@ -117,10 +117,10 @@ export function listenParticipants() {
     try {
       await action(`conversations/${id}/participants`);
       await store.loadConversation(id);
-      if (store.state.currentId) await store.reloadParticipants(id);
-      else dialog.close();
+      await store.reloadParticipants(id);
     } catch (failure) {
       notice(error, failure.message);
+      draw();
     }
   }
 
@@ -131,7 +131,8 @@ export function listenParticipants() {
 
   function draw() {
     const conversation = store.current();
-    if (!conversation || !dialog.open) return;
+    if (!conversation) dialog.close();
+    if (!dialog.open) return;
     const isAdmin = conversation.role === 'ADMIN';
     byId('add-participant').hidden = !isAdmin;
     byId('restrict').hidden = !isAdmin;
@@ -154,16 +155,9 @@ export function listenParticipants() {
     const isRestricted = event.target.checked;
     change(() => api.patch(`conversations/${store.state.currentId}`, { isRestricted }));
   });
-  byId('leave').addEventListener('click', async () => {
-    const id = store.state.currentId;
-    try {
-      await api.post(`conversations/${id}/leave`);
-      dialog.close();
-      store.forget(id);
-      store.changed();
-    } catch (failure) {
-      notice(error, failure.message);
-    }
+  byId('leave').addEventListener('click', () => {
+    const group = store.current();
+    if (confirm(`Leave ${store.title(group)}?`)) change(() => api.post(`conversations/${group.id}/leave`));
   });
   store.onChange(draw);
 }
@@ -173,6 +167,8 @@ function row(participant, isAdmin, change) {
   const name = user?.fullName ?? 'Somebody';
   const other = role === 'ADMIN' ? 'MEMBER' : 'ADMIN';
   const label = role === 'ADMIN' ? 'Make member' : 'Make admin';
+  const changeRole = () => change((path) => api.patch(`${path}/${userId}`, { role: other }));
+  const remove = () => confirm(`Remove ${name} from the group?`) && change((path) => api.remove(`${path}/${userId}`));
   const mayChange = isAdmin && userId !== api.me().id;
   return h(
     'li',
@@ -184,7 +180,7 @@ function row(participant, isAdmin, change) {
       h('span', { class: 'name' }, userId === api.me().id ? `${name} (you)` : name),
       h('span', { class: 'last' }, role === 'ADMIN' ? 'Admin' : 'Member'),
     ),
-    mayChange && h('button', { type: 'button', class: 'link', 'aria-label': `${label}: ${name}`, onclick: () => change((path) => api.patch(`${path}/${userId}`, { role: other })) }, label),
-    mayChange && h('button', { type: 'button', class: 'link danger', 'aria-label': `Remove ${name}`, onclick: () => change((path) => api.remove(`${path}/${userId}`)) }, 'Remove'),
+    mayChange && h('button', { type: 'button', class: 'link', 'aria-label': `${label}: ${name}`, onclick: changeRole }, label),
+    mayChange && h('button', { type: 'button', class: 'link danger', 'aria-label': `Remove ${name}`, onclick: remove }, 'Remove'),
   );
 }

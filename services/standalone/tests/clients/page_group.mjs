@@ -1,4 +1,4 @@
-// A group on the page: many participants, a search that fails, and what a restriction and a role change at once.
+// A group on the page: many participants, a search that fails, what a restriction and a role change at once, and leaving.
 import assert from 'node:assert/strict';
 import { field, finish, makeGroup, newWindow, open, register, says, unique } from './browser.mjs';
 
@@ -63,5 +63,29 @@ await bob.getByRole('button', { name: 'Try again' }).waitFor({ state: 'hidden' }
 await ann.getByLabel('Only admins may post').last().uncheck();
 await bob.getByRole('button', { name: 'Try again' }).click();
 await says(ann, 'May I?');
+
+// A change that is refused is not shown as made.
+await ann.route('**/conversations/*', (route) => route.fulfill({ status: 503, json: { detail: 'Come back later' } }));
+await ann.getByLabel('Only admins may post').last().click();
+await dialog.getByRole('alert').getByText('Come back later').waitFor();
+assert.equal(await ann.getByLabel('Only admins may post').last().isChecked(), false);
+await ann.unroute('**/conversations/*');
+
+// Nobody is removed, and nobody leaves, by a slip of the finger.
+const answer = (action) => ann.once('dialog', (question) => question[action]());
+const remove = dialog.getByRole('button', { name: `Remove ${bobName}` });
+answer('dismiss');
+await remove.click();
+answer('dismiss');
+await dialog.getByRole('button', { name: 'Leave the group' }).click();
+await makeAdmin.waitFor();
+answer('accept');
+await remove.click();
+await bob.getByText('No conversations yet').waitFor();
+await ann.locator('#participants:focus').waitFor();
+answer('accept');
+await dialog.getByRole('button', { name: 'Leave the group' }).click();
+await ann.getByText('No conversations yet').waitFor();
+await ann.locator('#new-conversation:focus').waitFor();
 
 await finish();
