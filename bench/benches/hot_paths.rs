@@ -7,7 +7,7 @@ use messenger_gateway::{
     wire::Packet,
 };
 use messenger_message::{
-    model::ResolvedDraft,
+    model::{Draft, ResolvedDraft},
     sequence::{DraftFacts, Numbering, number_drafts},
 };
 
@@ -71,11 +71,9 @@ fn drafts(count: usize) -> Vec<ResolvedDraft> {
     let talks: Vec<_> = (0..CONVERSATIONS).map(|_| (Id::new(SystemClock.now()), Id::new(SystemClock.now()))).collect();
     let draft = |n: usize| {
         let (conversation_id, sender_id) = talks[n % CONVERSATIONS];
-        ResolvedDraft {
-            message_id: Id::new(SystemClock.now()),
-            conversation_id,
-            group_only: false,
+        let draft = Draft {
             sender_id,
+            message_id: Id::new(SystemClock.now()),
             content: Content::new("Shall we meet at eight, in front of the theatre?").expect("a valid text"),
             client_message_id: None,
             reply_to_id: None,
@@ -83,7 +81,8 @@ fn drafts(count: usize) -> Vec<ResolvedDraft> {
             resent: false,
             origin: 1,
             trace: messenger_rpc::TraceParent::default(),
-        }
+        };
+        ResolvedDraft { conversation_id, group_only: false, draft }
     };
     (0..count).map(draft).collect()
 }

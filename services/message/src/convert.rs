@@ -12,12 +12,9 @@ use messenger_rpc::{
 };
 use prost::Message as _;
 
-use crate::{
-    model::{
-        Change, ConversationState, Effect, Entry, Fact, HistoryFrom, Message, MissedMessages, ReadPosition,
-        StoredMessage,
-    },
-    target::{Draft, Target},
+use crate::model::{
+    Change, ConversationState, Draft, Effect, Entry, Fact, HistoryFrom, Message, MissedMessages, ReadPosition,
+    StoredMessage, Target,
 };
 
 /// A message.
@@ -103,16 +100,15 @@ pub(crate) struct Provenance {
     pub(crate) trace: TraceParent,
 }
 
-/// A draft, made valid.
-pub(crate) fn draft(draft: &wire::Draft, from: Provenance) -> Result<Draft> {
+/// A draft, made valid, and where it is to go.
+pub(crate) fn draft(draft: &wire::Draft, from: Provenance) -> Result<(Target, Draft)> {
     let target = match &draft.target {
         Some(Targets::ReceiverId(id)) => Target::Receiver(UserId::parse("receiverId", id)?),
         Some(Targets::GroupId(id)) => Target::Group(ConversationId::parse("groupId", id)?),
         Some(Targets::ConversationId(id)) => Target::Conversation(ConversationId::parse("conversationId", id)?),
         None => return Err(Error::invalid("receiverId", "or groupId or conversationId is needed")),
     };
-    Ok(Draft {
-        target,
+    let draft = Draft {
         sender_id: from.sender_id,
         message_id: from.message_id,
         content: Content::new(&draft.content)?,
@@ -122,11 +118,12 @@ pub(crate) fn draft(draft: &wire::Draft, from: Provenance) -> Result<Draft> {
         resent: from.resent,
         origin: from.origin,
         trace: from.trace,
-    })
+    };
+    Ok((target, draft))
 }
 
 /// A draft of a pipe: its tag, and itself made valid.
-pub(crate) fn tagged(tagged: &wire::TaggedDraft) -> (u64, Result<Draft>) {
+pub(crate) fn tagged(tagged: &wire::TaggedDraft) -> (u64, Result<(Target, Draft)>) {
     let read = || {
         let from = Provenance {
             sender_id: UserId::parse("senderId", &tagged.sender_id)?,

@@ -158,7 +158,7 @@ impl Writer {
         // Clients see milliseconds: a finer time would lie after what they were told, and `at` that would miss it.
         let now = Timestamp::from_millis(self.clock.now().as_millis());
         let span = tracing::debug_span!("journal.append", drafts = batch.drafts.len(), changes = batch.changes.len());
-        TraceParent::join(&span, batch.drafts.iter().map(|draft| &draft.trace).chain(&traces));
+        TraceParent::join(&span, batch.drafts.iter().map(|resolved| &resolved.draft.trace).chain(&traces));
         let appended = self.store.append(batch, now).instrument(span).await;
         metrics::histogram!("messenger_append_seconds").record(began.elapsed());
         match appended {

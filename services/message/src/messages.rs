@@ -19,12 +19,12 @@ use crate::{
     batch::EntryBatch,
     feed::{Feed, Sequencer},
     journal::Journal,
-    model::{DraftOutcome, ReadState, ReadUpTo},
+    model::{Draft, DraftOutcome, ReadState, ReadUpTo, Target},
     pipe::Pipes,
     replay::Replays,
     rpc::Rpc,
     store::Store,
-    target::{Draft, Target, Targets},
+    target::Targets,
 };
 
 /// The message context.
@@ -105,18 +105,18 @@ impl Messages {
     ///
     /// # Errors
     /// RATE_LIMITED with the time after which it would pass.
-    pub(crate) fn count(&self, draft: &Draft) -> Result<()> {
-        match draft.target {
-            Target::Receiver(receiver) => self.sends.send_to_user(draft.sender_id, receiver),
+    pub(crate) fn count(&self, sender: UserId, target: Target) -> Result<()> {
+        match target {
+            Target::Receiver(receiver) => self.sends.send_to_user(sender, receiver),
             Target::Group(conversation) | Target::Conversation(conversation) => {
-                self.sends.send_to(draft.sender_id, conversation)
+                self.sends.send_to(sender, conversation)
             }
         }
     }
 
     /// Stores one message.
-    pub(crate) async fn send(&self, draft: Draft) -> DraftOutcome {
-        self.journal.send(self.targets.resolve(draft).await?).await
+    pub(crate) async fn send(&self, target: Target, draft: Draft) -> DraftOutcome {
+        self.journal.send(self.targets.resolve(target, draft).await?).await
     }
 
     /// Raises a read position; all but the connection it comes from (0: none) are told if it rose.

@@ -58,17 +58,24 @@ pub enum Fact {
     ConversationChanged(Bytes),
 }
 
-/// A message as asked for, its conversation known.
+/// Where a message is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The P2P conversation with this user.
+    Receiver(UserId),
+    /// This group.
+    Group(ConversationId),
+    /// This conversation.
+    Conversation(ConversationId),
+}
+
+/// A message as asked for, valid by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolvedDraft {
-    /// The id it will have; chosen by the caller, so that its own repeats store nothing twice.
-    pub message_id: MessageId,
-    /// Where it goes.
-    pub conversation_id: ConversationId,
-    /// Whether a P2P conversation is NOT_FOUND for it.
-    pub group_only: bool,
+pub struct Draft {
     /// Who says it.
     pub sender_id: UserId,
+    /// The id it will have; chosen by the caller, so that its own repeats store nothing twice.
+    pub message_id: MessageId,
     /// What is said.
     pub content: Content,
     /// The sender's idempotency key.
@@ -85,6 +92,25 @@ pub struct ResolvedDraft {
     pub trace: TraceParent,
 }
 
+impl Draft {
+    /// For this conversation, which is what its target comes to.
+    #[must_use]
+    pub fn resolved(self, target: Target, conversation_id: ConversationId) -> ResolvedDraft {
+        ResolvedDraft { conversation_id, group_only: matches!(target, Target::Group(_)), draft: self }
+    }
+}
+
+/// A draft whose conversation is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedDraft {
+    /// Where it goes.
+    pub conversation_id: ConversationId,
+    /// Whether a P2P conversation is NOT_FOUND for it.
+    pub group_only: bool,
+    /// The draft.
+    pub draft: Draft,
+}
+
 /// What tells a repeat from another draft under the same key: a digest of the draft as it was first sent.
 pub type Digest = [u8; 16];
 
@@ -92,13 +118,14 @@ impl ResolvedDraft {
     /// The first half of SHA-256 over conversation, content, answered message and metadata.
     #[must_use]
     pub fn digest(&self) -> Digest {
+        let Self { conversation_id, draft, .. } = self;
         let mut context = digest::Context::new(&digest::SHA256);
-        context.update(self.conversation_id.uuid().as_bytes());
-        context.update(self.reply_to_id.map(MessageId::uuid).unwrap_or_default().as_bytes());
+        context.update(conversation_id.uuid().as_bytes());
+        context.update(draft.reply_to_id.map(MessageId::uuid).unwrap_or_default().as_bytes());
         // Content has no NUL: no two drafts are the same sequence of bytes.
-        context.update(self.content.as_str().as_bytes());
+        context.update(draft.content.as_str().as_bytes());
         context.update(&[0]);
-        context.update(self.metadata.as_ref().map_or("", Metadata::as_str).as_bytes());
+        context.update(draft.metadata.as_ref().map_or("", Metadata::as_str).as_bytes());
         let mut half = Digest::default();
         half.copy_from_slice(&context.finish().as_ref()[..16]);
         half

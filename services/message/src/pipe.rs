@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     journal::{DRAFTS_PER_BATCH_MAX, Journal, TaggedDrafts, TaggedOutcomes},
-    model::ResolvedDraft,
-    target::{Draft, Pair, Target, Targets},
+    model::{Draft, ResolvedDraft, Target},
+    target::{Pair, Targets},
 };
 
 /// Drafts of one pipe that are not answered, or whose answer was not taken. More are not read.
@@ -23,7 +23,7 @@ const DRAFTS_UNDECIDED_MAX: usize = 8_192;
 const CREATIONS_PER_BATCH_MAX: usize = 16;
 
 /// At most [`DRAFTS_PER_BATCH_MAX`] drafts that came together: each with its tag, or with its tag what is wrong with it.
-pub type Drafts = Vec<(u64, Result<Draft>)>;
+pub type Drafts = Vec<(u64, Result<(Target, Draft)>)>;
 
 /// Where batches of drafts come from.
 pub trait Inbound: Send + 'static {
@@ -61,6 +61,7 @@ struct Pipe {
 /// A draft, its tag, and the conversation it is for, once that is known.
 struct Waiting {
     tag: u64,
+    target: Target,
     draft: Draft,
     conversation: Option<ConversationId>,
 }
@@ -68,7 +69,7 @@ struct Waiting {
 impl Waiting {
     /// The pair whose conversation is not known.
     fn unknown(&self) -> Option<Pair> {
-        match self.draft.target {
+        match self.target {
             Target::Receiver(receiver) if self.conversation.is_none() => {
                 Some(Pair { sender: self.draft.sender_id, receiver })
             }
@@ -78,7 +79,7 @@ impl Waiting {
 
     /// Whether both may be for one conversation. A draft for a group never goes to a P2P one.
     fn may_meet(&self, other: &Self) -> bool {
-        match (self.draft.target, other.draft.target, self.conversation.zip(other.conversation)) {
+        match (self.target, other.target, self.conversation.zip(other.conversation)) {
             (Target::Receiver(one), Target::Receiver(other), _) => one == other,
             (.., Some((one, other))) => one == other,
             (Target::Group(_), ..) | (_, Target::Group(_), _) => false,
@@ -163,17 +164,22 @@ impl Pipe {
     }
 
     /// None when it waits: for its conversation, or behind a draft that does.
-    fn sort(&mut self, tag: u64, draft: Draft, unknown: &mut Vec<Pair>) -> Result<Option<ResolvedDraft>> {
+    fn sort(
+        &mut self,
+        tag: u64,
+        (target, draft): (Target, Draft),
+        unknown: &mut Vec<Pair>,
+    ) -> Result<Option<ResolvedDraft>> {
         let sender = draft.sender_id;
-        let conversation = match draft.target {
+        let conversation = match target {
             Target::Group(id) | Target::Conversation(id) => Some(id),
             Target::Receiver(receiver) => self.pipes.targets.remembered(Pair { sender, receiver })?,
         };
-        let draft = Waiting { tag, draft, conversation };
+        let draft = Waiting { tag, target, draft, conversation };
         let queue = self.waiting.get(&sender).map_or(&[][..], Vec::as_slice);
         let is_behind = queue.iter().any(|earlier| earlier.may_meet(&draft));
         if let Some(conversation) = draft.conversation.filter(|_| !is_behind) {
-            return Ok(Some(draft.draft.resolved(conversation)));
+            return Ok(Some(draft.draft.resolved(target, conversation)));
         }
         if let Some(pair) = draft.unknown().filter(|pair| !queue.iter().any(|earlier| earlier.unknown() == Some(*pair)))
         {
@@ -199,7 +205,7 @@ impl Pipe {
             match waiting.conversation {
                 Some(conversation) if !kept.iter().any(|earlier: &Waiting| earlier.may_meet(&waiting)) => {
                     tags.push(waiting.tag);
-                    ready.push(waiting.draft.resolved(conversation));
+                    ready.push(waiting.draft.resolved(waiting.target, conversation));
                 }
                 _ => kept.push(waiting),
             }

@@ -48,11 +48,11 @@ impl Rpc {
         let message_id = self.messages.new_message_id();
         let trace = TraceParent::of(&Span::current());
         let from = Provenance { sender_id: user, message_id, resent: false, origin: 0, trace };
-        let draft = convert::draft(&draft, from)?;
+        let (target, draft) = convert::draft(&draft, from)?;
         if let Caller::User(_) = caller {
-            self.messages.count(&draft)?;
+            self.messages.count(user, target)?;
         }
-        let stored = self.messages.send(draft).await?;
+        let stored = self.messages.send(target, draft).await?;
         Ok(SendMessageResponse { message: Some(convert::message(&stored.message)), repeated: stored.repeated })
     }
 

@@ -5,76 +5,23 @@ use std::{
     time::Duration,
 };
 
-use messenger_core::{Cache, ClientMessageId, Content, ConversationId, Error, MessageId, Metadata, Result, UserId};
+use messenger_core::{Cache, ConversationId, Error, Result, UserId};
 use messenger_proto::conversation::v1::{
     GetOrCreateP2pRequest, conversation_service_client::ConversationServiceClient,
 };
-use messenger_rpc::{RpcChannel, TraceParent};
+use messenger_rpc::RpcChannel;
 use tokio::sync::Semaphore;
 
-use crate::{model::ResolvedDraft, store::Store};
+use crate::{
+    model::{Draft, ResolvedDraft, Target},
+    store::Store,
+};
 
 /// Pairs of users whose conversation is remembered while they write, and at most twice as many.
 const PAIRS_REMEMBERED_MAX: usize = 50_000;
 /// Conversations being made at once.
 const CREATIONS_MAX: usize = 64;
 const CREATION_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where a message is to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// The P2P conversation with this user.
-    Receiver(UserId),
-    /// This group.
-    Group(ConversationId),
-    /// This conversation.
-    Conversation(ConversationId),
-}
-
-/// A message as asked for, valid by itself.
-#[derive(Debug, Clone)]
-pub struct Draft {
-    /// Where it goes.
-    pub target: Target,
-    /// Who says it.
-    pub sender_id: UserId,
-    /// The id it will have.
-    pub message_id: MessageId,
-    /// What is said.
-    pub content: Content,
-    /// The sender's idempotency key.
-    pub client_message_id: Option<ClientMessageId>,
-    /// The message it answers.
-    pub reply_to_id: Option<MessageId>,
-    /// What the client attached.
-    pub metadata: Option<Metadata>,
-    /// Whether it may have been stored before under the same message id.
-    pub resent: bool,
-    /// The connection it comes from; 0 when none.
-    pub origin: i64,
-    /// Where in a trace it was asked for.
-    pub trace: TraceParent,
-}
-
-impl Draft {
-    /// With its conversation known.
-    #[must_use]
-    pub fn resolved(self, conversation_id: ConversationId) -> ResolvedDraft {
-        ResolvedDraft {
-            message_id: self.message_id,
-            conversation_id,
-            group_only: matches!(self.target, Target::Group(_)),
-            sender_id: self.sender_id,
-            content: self.content,
-            client_message_id: self.client_message_id,
-            reply_to_id: self.reply_to_id,
-            metadata: self.metadata,
-            resent: self.resent,
-            origin: self.origin,
-            trace: self.trace,
-        }
-    }
-}
 
 /// Who writes to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,12 +104,12 @@ impl Targets {
     ///
     /// # Errors
     /// VALIDATION_FAILED for a message to oneself, NOT_FOUND when there is no such user, UNAVAILABLE.
-    pub async fn resolve(&self, draft: Draft) -> Result<ResolvedDraft> {
-        let conversation = match draft.target {
+    pub async fn resolve(&self, target: Target, draft: Draft) -> Result<ResolvedDraft> {
+        let conversation = match target {
             Target::Group(id) | Target::Conversation(id) => id,
             Target::Receiver(receiver) => self.p2p(Pair { sender: draft.sender_id, receiver }).await?,
         };
-        Ok(draft.resolved(conversation))
+        Ok(draft.resolved(target, conversation))
     }
 
     async fn p2p(&self, pair: Pair) -> Result<ConversationId> {

@@ -9,7 +9,7 @@ use messenger_core::{
 
 use super::{Numbering, Refusal};
 use crate::{
-    model::{Digest, DraftOutcome, Entry, Fact, Message, ResolvedDraft, StoredMessage},
+    model::{Digest, Draft, DraftOutcome, Entry, Fact, Message, ResolvedDraft, StoredMessage},
     policy::may_post,
 };
 
@@ -86,8 +86,8 @@ pub fn number_drafts(drafts: &[ResolvedDraft], facts: Vec<DraftFacts>, numbering
     let mut state = State { numbering, by_key: HashMap::new(), by_id: HashMap::new(), out: NumberedDrafts::default() };
     state.out.outcomes.reserve(drafts.len());
     state.out.sent.reserve(drafts.len());
-    for (draft, facts) in drafts.iter().zip(facts) {
-        let outcome = state.decide(draft, facts);
+    for (resolved, facts) in drafts.iter().zip(facts) {
+        let outcome = state.decide(resolved, facts);
         state.out.outcomes.push(outcome);
     }
     state.out
@@ -103,8 +103,8 @@ struct State<'a> {
 
 impl<'a> State<'a> {
     /// Repeats come first: they are answered also after the sender's removal.
-    fn decide(&mut self, draft: &'a ResolvedDraft, facts: DraftFacts) -> DraftOutcome {
-        let digest = draft.digest();
+    fn decide(&mut self, resolved: &'a ResolvedDraft, facts: DraftFacts) -> DraftOutcome {
+        let (draft, digest) = (&resolved.draft, resolved.digest());
         if let Some(stored) = facts.stored {
             let conversation_type = facts.conversation.map(|(conversation_type, ..)| conversation_type);
             return repeat(draft, &digest, stored, conversation_type);
@@ -116,7 +116,7 @@ impl<'a> State<'a> {
         if let Some(refusal) = facts.refused.or_else(|| self.refused_in_this_batch(draft)) {
             return Err(refusal.into());
         }
-        let (conversation_type, last_seq) = match self.check(draft, &facts) {
+        let (conversation_type, last_seq) = match self.check(resolved, &facts) {
             Ok(allowed) => allowed,
             Err(refusal) => {
                 if draft.resent {
@@ -125,42 +125,43 @@ impl<'a> State<'a> {
                 return Err(refusal.into());
             }
         };
-        let message = self.number(draft, last_seq);
+        let message = self.number(resolved, last_seq);
         self.remember(
             draft,
             Sent { position: self.numbering.position, message, conversation_type, digest, origin: draft.origin },
         )
     }
 
-    fn sent_in_this_batch(&self, draft: &'a ResolvedDraft) -> Option<&Sent> {
+    fn sent_in_this_batch(&self, draft: &'a Draft) -> Option<&Sent> {
         let by_key = draft.client_message_id.as_ref().and_then(|key| self.by_key.get(&(draft.sender_id, key)));
         by_key.or_else(|| self.by_id.get(&draft.message_id)).map(|&index| &self.out.sent[index])
     }
 
-    fn refused_in_this_batch(&self, draft: &ResolvedDraft) -> Option<Refusal> {
+    fn refused_in_this_batch(&self, draft: &Draft) -> Option<Refusal> {
         self.out.refused.iter().find(|(id, _)| *id == draft.message_id).map(|&(_, refusal)| refusal)
     }
 
     /// The kind and the last seq of the conversation, if the draft may be stored.
-    fn check(&self, draft: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Refusal> {
-        let allowed = may_send(draft, facts)?;
-        let Some(answered) = draft.reply_to_id else { return Ok(allowed) };
+    fn check(&self, resolved: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Refusal> {
+        let allowed = may_send(resolved, facts)?;
+        let Some(answered) = resolved.draft.reply_to_id else { return Ok(allowed) };
         // The answered message may be in this very batch.
         let sent = self.by_id.get(&answered).map(|&index| self.out.sent[index].message.conversation_id);
         match facts.answers_in.or(sent) {
-            Some(conversation) if conversation == draft.conversation_id => Ok(allowed),
+            Some(conversation) if conversation == resolved.conversation_id => Ok(allowed),
             _ => Err(Refusal::AnswersElsewhere),
         }
     }
 
-    fn number(&mut self, draft: &ResolvedDraft, last_seq: i64) -> Message {
+    fn number(&mut self, resolved: &ResolvedDraft, last_seq: i64) -> Message {
+        let &ResolvedDraft { conversation_id, ref draft, .. } = resolved;
         let position = self.numbering.next();
-        let head = self.out.heads.entry(draft.conversation_id).or_insert((last_seq, position));
+        let head = self.out.heads.entry(conversation_id).or_insert((last_seq, position));
         *head = (head.0 + 1, position);
-        self.out.reads.insert((draft.conversation_id, draft.sender_id), head.0);
+        self.out.reads.insert((conversation_id, draft.sender_id), head.0);
         Message {
             id: draft.message_id,
-            conversation_id: draft.conversation_id,
+            conversation_id,
             seq: head.0,
             sender_id: draft.sender_id,
             content: draft.content.clone(),
@@ -171,7 +172,7 @@ impl<'a> State<'a> {
         }
     }
 
-    fn remember(&mut self, draft: &'a ResolvedDraft, sent: Sent) -> DraftOutcome {
+    fn remember(&mut self, draft: &'a Draft, sent: Sent) -> DraftOutcome {
         let index = self.out.sent.len();
         self.by_id.insert(draft.message_id, index);
         if let Some(key) = &draft.client_message_id {
@@ -184,7 +185,7 @@ impl<'a> State<'a> {
 }
 
 fn repeat(
-    draft: &ResolvedDraft,
+    draft: &Draft,
     digest: &Digest,
     stored: StoredBefore,
     conversation_type: Option<ConversationType>,
@@ -199,11 +200,11 @@ fn repeat(
     }
 }
 
-fn may_send(draft: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Refusal> {
+fn may_send(resolved: &ResolvedDraft, facts: &DraftFacts) -> Result<(ConversationType, i64), Refusal> {
     let (Some((conversation_type, is_restricted, last_seq)), Some(role)) = (facts.conversation, facts.role) else {
         return Err(Refusal::NoConversation);
     };
-    if draft.group_only && conversation_type == ConversationType::P2p {
+    if resolved.group_only && conversation_type == ConversationType::P2p {
         return Err(Refusal::NoConversation);
     }
     if !may_post(role, is_restricted) {
@@ -223,11 +224,9 @@ mod tests {
     }
 
     fn draft(message: u128, content: &str) -> ResolvedDraft {
-        ResolvedDraft {
-            message_id: id(message),
-            conversation_id: id(1),
-            group_only: false,
+        let draft = Draft {
             sender_id: id(2),
+            message_id: id(message),
             content: Content::new(content).expect("valid"),
             client_message_id: None,
             reply_to_id: None,
@@ -235,12 +234,18 @@ mod tests {
             resent: false,
             origin: 0,
             trace: messenger_rpc::TraceParent::default(),
-        }
+        };
+        ResolvedDraft { conversation_id: id(1), group_only: false, draft }
     }
 
     fn keyed(message: u128, content: &str) -> ResolvedDraft {
         let key = ClientMessageId::new("k").expect("valid");
-        ResolvedDraft { client_message_id: Some(key), ..draft(message, content) }
+        but(draft(message, content), |draft| draft.client_message_id = Some(key))
+    }
+
+    fn but(mut of: ResolvedDraft, change: impl FnOnce(&mut Draft)) -> ResolvedDraft {
+        change(&mut of.draft);
+        of
     }
 
     fn group(role: Option<Role>, is_restricted: bool) -> DraftFacts {
@@ -303,14 +308,14 @@ mod tests {
         let removed = DraftFacts { stored: stored.clone(), ..group(None, true) };
         assert_eq!(kinds(&number(&[keyed(9, "a")], vec![removed.clone()])), [Ok(8)]);
         assert_eq!(kinds(&number(&[keyed(9, "b")], vec![removed])), [Err(ErrorKind::IdempotencyKeyReused)]);
-        let foreign = ResolvedDraft { sender_id: id(3), ..draft(1, "a") };
+        let foreign = but(draft(1, "a"), |draft| draft.sender_id = id(3));
         let facts = DraftFacts { stored, ..group(Some(Role::Member), false) };
         assert_eq!(kinds(&number(&[foreign], vec![facts])), [Err(ErrorKind::IdempotencyKeyReused)]);
     }
 
     #[test]
     fn a_refusal_of_a_draft_sent_before_is_for_good() {
-        let resent = ResolvedDraft { resent: true, ..draft(1, "a") };
+        let resent = but(draft(1, "a"), |draft| draft.resent = true);
         let numbered = number(&[resent.clone(), draft(2, "b")], vec![group(None, false); 2]);
         assert_eq!(numbered.refused, [(id(1), Refusal::NoConversation)]);
         let refused = DraftFacts { refused: Some(Refusal::AdminsOnly), ..group(Some(Role::Admin), false) };
@@ -321,7 +326,7 @@ mod tests {
 
     #[test]
     fn answers_stay_in_their_conversation() {
-        let answer = |message, to| ResolvedDraft { reply_to_id: Some(id(to)), ..draft(message, "a") };
+        let answer = |message, to| but(draft(message, "a"), |draft| draft.reply_to_id = Some(id(to)));
         let drafts = [draft(1, "a"), answer(2, 1), answer(3, 99), answer(4, 98), answer(5, 97)];
         let mut facts = vec![group(Some(Role::Member), false); 5];
         facts[3].answers_in = Some(id(1));

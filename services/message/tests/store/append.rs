@@ -2,9 +2,9 @@
 
 use messenger_core::{ErrorKind, Metadata, Position};
 use messenger_db::Location;
-use messenger_message::model::{Batch, Fact, ResolvedDraft};
+use messenger_message::model::{Batch, Fact};
 
-use crate::support::{Talk, append, at, group, journal, new_id, open, send, seqs, users};
+use crate::support::{Talk, append, at, but, group, journal, new_id, open, send, seqs, users};
 
 pub async fn numbers_have_no_gaps(location: Location) {
     let store = open(&location).await;
@@ -15,7 +15,7 @@ pub async fn numbers_have_no_gaps(location: Location) {
         repeated.clone(),
         one.draft(eve, "refused"),
         two.draft(ann, "other conversation"),
-        ResolvedDraft { message_id: new_id(), ..repeated },
+        but(repeated, |draft| draft.message_id = new_id()),
         two.draft(bob, "refused"),
         one.draft(bob, "b"),
         Talk::group().draft(ann, "no such conversation"),
@@ -61,13 +61,14 @@ pub async fn all_kinds_of_text_come_back(location: Location) {
     ];
     for text in texts {
         let metadata = Metadata::new(r#" {"z":1, "a":"\u0041\"ü", "n":1.0e5} "#).expect("valid");
-        let draft = ResolvedDraft {
-            metadata: Some(metadata),
-            origin: i64::MIN + 7,
-            ..talk.keyed(ann, text, &text.chars().filter(|c| !c.is_control()).take(64).collect::<String>())
-        };
-        let stored = send(&store, draft.clone()).await.expect("stored").message;
-        let read = store.message(ann, talk.id, stored.id).await.expect("reads").expect("there");
+        let key: String = text.chars().filter(|c| !c.is_control()).take(64).collect();
+        let resolved = but(talk.keyed(ann, text, &key), |draft| {
+            draft.metadata = Some(metadata);
+            draft.origin = i64::MIN + 7;
+        });
+        let stored = send(&store, resolved.clone()).await.expect("stored").message;
+        let (read, draft) =
+            (store.message(ann, talk.id, stored.id).await.expect("reads").expect("there"), resolved.draft);
         assert_eq!((&read, &read.content), (&stored, &draft.content));
         assert_eq!((read.metadata, read.client_message_id), (draft.metadata, draft.client_message_id));
     }
@@ -80,11 +81,12 @@ pub async fn answers_stay_in_their_conversation(location: Location) {
     let [ann] = users();
     let (one, two) = (group(&store, &[ann]).await, group(&store, &[ann]).await);
     let question = one.draft(ann, "?");
-    let answer = |talk: &Talk, to| ResolvedDraft { reply_to_id: Some(to), ..talk.draft(ann, "!") };
-    let drafts = vec![question.clone(), answer(&one, question.message_id), answer(&two, question.message_id)];
+    let answer = |talk: &Talk, to| but(talk.draft(ann, "!"), |draft| draft.reply_to_id = Some(to));
+    let asked = question.draft.message_id;
+    let drafts = vec![question, answer(&one, asked), answer(&two, asked)];
     let outcomes = append(&store, vec![], drafts).await.drafts;
     assert_eq!(seqs(&outcomes), [Ok(1), Ok(2), Err(ErrorKind::ValidationFailed)]);
-    let later = vec![answer(&one, question.message_id), answer(&two, question.message_id), answer(&one, new_id())];
+    let later = vec![answer(&one, asked), answer(&two, asked), answer(&one, new_id())];
     let invalid = Err(ErrorKind::ValidationFailed);
     assert_eq!(seqs(&append(&store, vec![], later).await.drafts), [Ok(3), invalid, invalid]);
 }

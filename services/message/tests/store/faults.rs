@@ -4,11 +4,11 @@ use std::sync::mpsc;
 
 use messenger_core::ErrorKind;
 use messenger_db::Location;
-use messenger_message::model::{Batch, ResolvedDraft};
+use messenger_message::model::Batch;
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::oneshot;
 
-use crate::support::{Talk, append, at, execute, group, journal, message_id, open, postgres, send, seqs, users};
+use crate::support::{Talk, append, at, but, execute, group, journal, message_id, open, postgres, send, seqs, users};
 
 pub async fn a_refused_row_leaves_its_neighbours(location: Location) {
     let store = open(&location).await;
@@ -24,7 +24,7 @@ pub async fn a_refused_row_leaves_its_neighbours(location: Location) {
     let mut other = Talk::group();
     let content = |n| if n == 3 || n == 10 { "poison" } else { "good" };
     let drafts: Vec<_> = (0..13).map(|n| talk.draft(ann, content(n))).collect();
-    let ids: Vec<_> = drafts.iter().map(|draft| draft.message_id).collect();
+    let ids: Vec<_> = drafts.iter().map(|row| row.draft.message_id).collect();
     let appended = append(&store, vec![other.create(&[ann])], drafts).await;
     assert_eq!(appended.changes[0].as_ref().expect("held"), &1);
     let mut expected: Vec<_> = (1..=11).map(Ok).collect();
@@ -50,7 +50,7 @@ pub async fn a_taken_message_id_is_a_repeat(location: Location) {
     let first = talk.draft(ann, "a");
     send(&store, first.clone()).await.expect("stored");
     // Nobody said that these were sent before.
-    let stolen = ResolvedDraft { sender_id: bob, ..first.clone() };
+    let stolen = but(first.clone(), |draft| draft.sender_id = bob);
     let appended = append(&store, vec![], vec![talk.draft(ann, "b"), first, stolen, talk.draft(bob, "c")]).await;
     let reused = Err(ErrorKind::IdempotencyKeyReused);
     assert_eq!(seqs(&appended.drafts), [Ok(2), Ok(1), reused, Ok(3)]);

@@ -4,10 +4,10 @@ use messenger_core::{Content, ErrorKind, Metadata};
 use messenger_db::Location;
 use messenger_message::model::{DraftOutcome, ResolvedDraft};
 
-use crate::support::{append, group, journal, new_id, open, send, seqs, users};
+use crate::support::{append, but, group, journal, new_id, open, resent, send, seqs, users};
 
 fn again(draft: &ResolvedDraft) -> ResolvedDraft {
-    ResolvedDraft { message_id: new_id(), ..draft.clone() }
+    but(draft.clone(), |draft| draft.message_id = new_id())
 }
 
 fn kind(outcome: DraftOutcome) -> ErrorKind {
@@ -41,11 +41,11 @@ pub async fn a_key_is_for_one_draft(location: Location) {
     let content = Content::new("b").expect("content");
     let metadata = Metadata::new("{}").expect("metadata");
     for changed in [
-        ResolvedDraft { content, ..again(&draft) },
+        but(again(&draft), |draft| draft.content = content),
         ResolvedDraft { conversation_id: other.id, ..again(&draft) },
         ResolvedDraft { conversation_id: new_id(), ..again(&draft) },
-        ResolvedDraft { reply_to_id: Some(question), ..again(&draft) },
-        ResolvedDraft { metadata: Some(metadata), ..again(&draft) },
+        but(again(&draft), |draft| draft.reply_to_id = Some(question)),
+        but(again(&draft), |draft| draft.metadata = Some(metadata)),
     ] {
         assert_eq!(kind(send(&store, changed).await), ErrorKind::IdempotencyKeyReused);
     }
@@ -66,14 +66,13 @@ pub async fn a_resent_draft_needs_no_key(location: Location) {
     let store = open(&location).await;
     let [ann, bob] = users();
     let talk = group(&store, &[ann, bob]).await;
-    let draft = talk.draft(ann, "a");
-    let resent = ResolvedDraft { resent: true, ..draft.clone() };
+    let resent = resent(talk.draft(ann, "a"));
     assert!(!send(&store, resent.clone()).await.expect("stored").repeated);
     assert!(send(&store, resent.clone()).await.expect("repeated").repeated);
     let content = Content::new("b").expect("content");
-    let changed = ResolvedDraft { content, ..resent.clone() };
+    let changed = but(resent.clone(), |draft| draft.content = content);
     assert_eq!(kind(send(&store, changed).await), ErrorKind::IdempotencyKeyReused);
-    let stolen = ResolvedDraft { sender_id: bob, ..resent };
+    let stolen = but(resent, |draft| draft.sender_id = bob);
     assert_eq!(kind(send(&store, stolen).await), ErrorKind::IdempotencyKeyReused);
 }
 

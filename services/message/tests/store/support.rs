@@ -8,7 +8,7 @@ use messenger_core::{
 };
 use messenger_db::Location;
 use messenger_message::{
-    model::{Appended, Batch, Change, ChangeSet, DraftOutcome, Effect, Entry, Fact, ResolvedDraft},
+    model::{Appended, Batch, Change, ChangeSet, Draft, DraftOutcome, Effect, Entry, Fact, ResolvedDraft},
     open_store,
     store::Store,
 };
@@ -130,11 +130,9 @@ impl Talk {
     }
 
     pub fn draft(&self, sender: UserId, content: &str) -> ResolvedDraft {
-        ResolvedDraft {
-            message_id: new_id(),
-            conversation_id: self.id,
-            group_only: false,
+        let draft = Draft {
             sender_id: sender,
+            message_id: new_id(),
             content: Content::new(content).expect("content"),
             client_message_id: None,
             reply_to_id: None,
@@ -142,13 +140,25 @@ impl Talk {
             resent: false,
             origin: 0,
             trace: messenger_rpc::TraceParent::default(),
-        }
+        };
+        ResolvedDraft { conversation_id: self.id, group_only: false, draft }
     }
 
     pub fn keyed(&self, sender: UserId, content: &str, key: &str) -> ResolvedDraft {
         let key = ClientMessageId::new(key).expect("a key");
-        ResolvedDraft { client_message_id: Some(key), ..self.draft(sender, content) }
+        but(self.draft(sender, content), |draft| draft.client_message_id = Some(key))
     }
+}
+
+/// Another draft than this one in what is changed.
+pub fn but(mut of: ResolvedDraft, change: impl FnOnce(&mut Draft)) -> ResolvedDraft {
+    change(&mut of.draft);
+    of
+}
+
+/// The same draft, sent again.
+pub fn resent(draft: ResolvedDraft) -> ResolvedDraft {
+    but(draft, |draft| draft.resent = true)
 }
 
 /// Appends a batch that is expected to be committed.

@@ -19,7 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::{
     faults::HOLD,
-    support::{Talk, append, at, group, journal, open, postgres, seqs, users},
+    support::{Talk, append, at, but, group, journal, open, postgres, resent, seqs, users},
 };
 
 /// One writer sends for an admin, a member and one who comes and goes, without a pause; the other one changes their
@@ -154,22 +154,22 @@ pub async fn a_refused_draft_stays_refused_wherever_it_comes_late(location: Loca
     let mut talk = group(&other, &[ann, bob]).await;
     let elsewhere = group(&other, &[eve]).await;
     let question = elsewhere.draft(eve, "?");
-    let answer = ResolvedDraft { reply_to_id: Some(question.message_id), ..elsewhere.draft(eve, "early") };
+    let answer = but(elsewhere.draft(eve, "early"), |draft| draft.reply_to_id = Some(question.draft.message_id));
     let held = vec![talk.keyed(bob, "while restricted", "k"), talk.draft(eve, "not yet here"), answer];
 
     append(&other, vec![talk.restrict(true)], vec![]).await;
-    let mut resent: Vec<_> = held.iter().map(|draft| ResolvedDraft { resent: true, ..draft.clone() }).collect();
+    let mut again: Vec<_> = held.iter().cloned().map(resent).collect();
     // Beside drafts that are stored, and without them.
-    let last = resent.pop().expect("three");
+    let last = again.pop().expect("three");
     let refused = [Err(ErrorKind::Forbidden), Err(ErrorKind::NotFound), Err(ErrorKind::ValidationFailed)];
-    assert_eq!(seqs(&append(&other, vec![], resent).await.drafts), refused[..2]);
+    assert_eq!(seqs(&append(&other, vec![], again).await.drafts), refused[..2]);
     let beside = append(&other, vec![], vec![talk.draft(ann, "beside"), last]).await;
     assert_eq!(seqs(&beside.drafts), [Ok(1), refused[2]]);
     append(&other, vec![talk.restrict(false), talk.join(eve)], vec![question]).await;
 
     let mut late = held.clone();
     late.push(talk.draft(bob, "new"));
-    let again: Vec<_> = held.into_iter().map(|draft| ResolvedDraft { resent: true, ..draft }).collect();
+    let again: Vec<_> = held.into_iter().map(resent).collect();
     assert_eq!(seqs(&append(&frozen, vec![], late).await.drafts), [&refused[..], &[Ok(2)]].concat());
     assert_eq!(seqs(&append(&frozen, vec![], again).await.drafts), refused);
     // The sender decides to try once more: that is another draft, under the same key.
@@ -188,10 +188,9 @@ pub async fn a_refused_draft_stays_refused_where_it_was(location: Location) {
     let refused = Err(ErrorKind::ValidationFailed);
     for (drafts_of_a_batch, seq) in [(1, 4), (3, 5)] {
         let question = talk.draft(ann, "?");
-        let answer = ResolvedDraft { reply_to_id: Some(question.message_id), ..talk.draft(ann, "early") };
-        let resent = ResolvedDraft { resent: true, ..answer.clone() };
+        let answer = but(talk.draft(ann, "early"), |draft| draft.reply_to_id = Some(question.draft.message_id));
         let mut outcomes = Vec::new();
-        for batch in [resent, question, answer].chunks(drafts_of_a_batch) {
+        for batch in [resent(answer.clone()), question, answer].chunks(drafts_of_a_batch) {
             outcomes.extend(append(&store, vec![], batch.to_vec()).await.drafts);
         }
         assert_eq!(seqs(&outcomes), [refused, Ok(seq), refused]);
@@ -227,14 +226,14 @@ pub async fn refusals_are_kept_for_an_hour(location: Location) {
     };
     let drafts = [1, HOUR].map(|asked| (talk.draft(bob, "a"), asked));
     for (draft, asked) in drafts.clone() {
-        append_at(vec![], vec![ResolvedDraft { resent: true, ..draft }], 2_000 + asked).await;
+        append_at(vec![], vec![resent(draft)], 2_000 + asked).await;
     }
     let [early, late] = drafts.map(|(draft, _)| draft);
     let not_found = Err(ErrorKind::NotFound);
     let join = talk.join(bob);
     assert_eq!(seqs(&append_at(vec![join], vec![early.clone(), late.clone()], 2_000 + HOUR).await), [not_found; 2]);
     // The next refusal takes the old ones away, and the last ones are not looked for any longer.
-    let stranger = ResolvedDraft { resent: true, ..talk.draft(users::<1>()[0], "b") };
+    let stranger = resent(talk.draft(users::<1>()[0], "b"));
     append_at(vec![], vec![stranger], 2_002 + HOUR).await;
     assert_eq!(seqs(&append_at(vec![], vec![early, late.clone()], 2_002 + HOUR).await), [Ok(1), not_found]);
     assert_eq!(seqs(&append_at(vec![], vec![late], 2_003 + 2 * HOUR).await), [Ok(2)]);

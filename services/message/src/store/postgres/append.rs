@@ -125,7 +125,7 @@ impl Writer {
         let created_at = locked.created_at;
         // While there are refusals, drafts are looked up by more than a batch without the lock asks for. This batch may
         // record the first ones: of drafts sent before.
-        let has_refusals = locked.has_refusals || batch.drafts.iter().any(|draft| draft.resent);
+        let has_refusals = locked.has_refusals || batch.drafts.iter().any(|resolved| resolved.draft.resent);
         let may_be_alone = !has_refusals && !bugs::NEED_THE_LOCK.into_iter().any(is_seeded);
         let (appended, is_changed) = write(&mut *tx, batch, locked, mode).await?;
         if is_changed && batch.changes.is_empty() && is_seeded(Bug::AckBeforeCommit) {
@@ -307,13 +307,13 @@ impl JournalTx for PgConnection {
     }
 
     async fn draft_facts(&mut self, drafts: &[ResolvedDraft], by_id: bool) -> Result<Vec<DraftFacts>, sqlx::Error> {
-        let looked_up = |draft: &ResolvedDraft| (by_id || draft.resent).then_some(draft.message_id.uuid());
+        let looked_up = |row: &ResolvedDraft| (by_id || row.draft.resent).then_some(row.draft.message_id.uuid());
         let query = sqlx::query_as(DRAFT_FACTS)
-            .bind(column(drafts, |draft| draft.conversation_id.uuid()))
-            .bind(column(drafts, |draft| draft.sender_id.uuid()))
-            .bind(column(drafts, |draft| draft.client_message_id.as_ref().map(|id| id.as_str())))
+            .bind(column(drafts, |row| row.conversation_id.uuid()))
+            .bind(column(drafts, |row| row.draft.sender_id.uuid()))
+            .bind(column(drafts, |row| row.draft.client_message_id.as_ref().map(|id| id.as_str())))
             .bind(column(drafts, looked_up))
-            .bind(column(drafts, |draft| draft.reply_to_id.map(|id| id.uuid())));
+            .bind(column(drafts, |row| row.draft.reply_to_id.map(|id| id.uuid())));
         let rows: Vec<DraftColumns> = query.fetch_all(&mut *self).await?;
         let ids = stored_ids(&rows);
         let stored: Vec<StoredRow> = match ids.is_empty() {

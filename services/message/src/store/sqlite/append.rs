@@ -224,9 +224,9 @@ impl JournalTx for SqliteTransaction<'_> {
         let mut rows = Vec::with_capacity(drafts.len());
         for (sql, some) in DRAFT_FACTS.calls(drafts) {
             let mut query = sqlx::query_as::<_, DraftColumns>(sql);
-            for (draft, n) in some.iter().zip(0_i64..) {
+            for (ResolvedDraft { conversation_id, draft, .. }, n) in some.iter().zip(0_i64..) {
                 let looked_up = (by_id || draft.resent).then(|| draft.message_id.uuid());
-                query = query.bind(n).bind(draft.conversation_id.uuid()).bind(draft.sender_id.uuid());
+                query = query.bind(n).bind(conversation_id.uuid()).bind(draft.sender_id.uuid());
                 query = query.bind(draft.client_message_id.as_ref().map(|id| id.as_str()));
                 query = query.bind(looked_up).bind(draft.reply_to_id.map(|id| id.uuid()));
             }
