@@ -82,12 +82,13 @@ impl Store {
     }
 }
 
-/// As nobody has described it yet; true if it was not there.
+/// As nobody has described it yet; true if it was not there. No index is named: the others than that would be broken by, or
+/// wait for, somebody who inserts the same user at the same moment.
 async fn insert(tx: &mut Transaction, profile: &ForeignProfile, now: Timestamp) -> Result<bool> {
     let inserted = tx
         .statement(
             "INSERT INTO account (id, email, full_name, designation, created_at, issuer, subject, described_at) \
-             VALUES ($1, '', $2, '', $3, $4, $5, -1) ON CONFLICT (id) DO NOTHING",
+             VALUES ($1, '', $2, '', $3, $4, $5, -1) ON CONFLICT DO NOTHING",
         )
         .bind(profile.user_id.uuid())
         .bind(profile.name_unless_described())
