@@ -110,6 +110,8 @@ export function listenNew(open) {
 export function listenParticipants() {
   const dialog = byId('participants-dialog');
   const error = byId('participants-error');
+  /** The restriction that has been asked for and not decided yet. */
+  let asked = null;
 
   async function change(action) {
     notice(error, '');
@@ -120,7 +122,6 @@ export function listenParticipants() {
       await store.reloadParticipants(id);
     } catch (failure) {
       notice(error, failure.message);
-      draw();
     }
   }
 
@@ -136,7 +137,7 @@ export function listenParticipants() {
     const isAdmin = conversation.role === 'ADMIN';
     byId('add-participant').hidden = !isAdmin;
     byId('restrict').hidden = !isAdmin;
-    byId('restricted-now').checked = conversation.isRestricted;
+    byId('restricted-now').checked = asked ?? conversation.isRestricted;
     const { participants = [], nextCursor } = store.state.open.get(conversation.id) ?? {};
     byId('more-participants').hidden = !nextCursor;
     update(byId('participants'), participants.map((participant) => row(participant, isAdmin, change)));
@@ -151,9 +152,11 @@ export function listenParticipants() {
     dialog.showModal();
     draw();
   });
-  byId('restricted-now').addEventListener('change', (event) => {
-    const isRestricted = event.target.checked;
-    change(() => api.patch(`conversations/${store.state.currentId}`, { isRestricted }));
+  byId('restricted-now').addEventListener('change', async (event) => {
+    asked = event.target.checked;
+    await change(() => api.patch(`conversations/${store.state.currentId}`, { isRestricted: asked }));
+    asked = null;
+    draw();
   });
   byId('leave').addEventListener('click', () => {
     const group = store.current();
