@@ -24,7 +24,8 @@ const CALLS_OF_ONE: usize = 1_250;
 /// How often a caller makes a group, which takes a transaction of its handler's own, instead of sending.
 const GROUP_EVERY: usize = 7;
 /// What the process says of work that did not go on behind its caller: the pool does not use such a session again, and
-/// so saves what others would lose. A test of its own (`row_77_a_transaction_dropped_anywhere_loses_no_acknowledged_write`) is for that.
+/// so saves what others would lose. A test of its own is for that:
+/// `row_77_a_transaction_dropped_anywhere_loses_no_acknowledged_write`.
 const LEFT_INSIDE: &str = "inside a transaction";
 
 /// What a caller was told before it left: it must be there.
