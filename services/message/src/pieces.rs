@@ -4,14 +4,26 @@ use std::collections::VecDeque;
 
 use crate::model::{ConversationState, Entry, Fact, Message};
 
-/// Bytes of text in one answer, well below what a client decodes.
-const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of text in one answer, as JSON has it: a page of the longest messages in ASCII, and well below what a client
+/// decodes.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// What a message or entry costs beside its text.
 const OVERHEAD_BYTES: usize = 256;
 
 /// Bytes a message takes, about.
 pub(crate) fn message_bytes(message: &Message) -> usize {
-    OVERHEAD_BYTES + message.content.as_str().len() + message.metadata.as_ref().map_or(0, |json| json.as_str().len())
+    let metadata = message.metadata.as_ref().map_or(0, |json| json.as_str().len());
+    OVERHEAD_BYTES + json_bytes(message.content.as_str()) + metadata
+}
+
+/// Bytes of a text in JSON: a control character is one here and six there.
+fn json_bytes(text: &str) -> usize {
+    let escaped = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum()
 }
 
 /// Bytes an entry takes, about.
@@ -49,4 +61,16 @@ pub(crate) fn pieces<T, P>(items: &[T], bytes: impl Fn(&T) -> usize, piece: impl
         rest = others;
     }
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_as_long_as_in_json() {
+        let every: String = (0..0x250).filter_map(char::from_u32).collect();
+        let json = serde_json::to_string(&every).expect("a text");
+        assert_eq!(json_bytes(&every), json.len() - 2);
+    }
 }

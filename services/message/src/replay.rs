@@ -4,6 +4,11 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use messenger_core::{ConversationId, Cursor, Error, ErrorKind, Position, Result, UserId, limits};
+use messenger_rpc::{TURN_WITHIN, Turn, Turns};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use crate::{
     feed::{Events, Feed, FeedEvent},
@@ -20,12 +25,17 @@ pub const PAGE_ENTRIES_DEFAULT: u32 = 200;
 /// So many positions behind the head a page is read at once; further behind it is asked first how much was missed, for
 /// the page would be chosen from all of it.
 const NEAR_POSITIONS: i64 = 50_000;
+/// Replays of one user that wait for the one being read: more than its connections to one gateway are.
+const WAITING_PER_USER_MAX: usize = 32;
 
-/// Replays what users missed.
+/// Replays what users missed. A page may be looked for in thousands of conversations: one is read at a time for each user,
+/// and never so many that histories and lists find no reader of the store.
 #[derive(Clone)]
 pub struct Replays {
     store: Arc<dyn Store>,
     feed: Feed,
+    turns: Arc<Turns<UserId>>,
+    reading: Arc<Semaphore>,
 }
 
 /// What a replay leaves out.
@@ -50,7 +60,8 @@ impl Replays {
     /// From the store; the feed knows the journal.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, feed: Feed) -> Self {
-        Self { store, feed }
+        let reading = Arc::new(Semaphore::new(replays_at_once(store.readers())));
+        Self { store, feed, turns: Turns::new(1, WAITING_PER_USER_MAX), reading }
     }
 
     /// The position a cursor names.
@@ -62,14 +73,15 @@ impl Replays {
         if cursor.journal == self.feed.journal() { Ok(cursor.position) } else { Err(foreign()) }
     }
 
-    /// What `user` missed after `after`, at most `entries` and about 2 MiB of it.
+    /// What `user` missed after `after`, at most `entries` and about 1 MiB of it.
     ///
     /// One statement for whoever missed no more than a page: nothing has to be left out of that.
     ///
     /// # Errors
     /// RESYNC_REQUIRED when `after` is above the journal's head, or more than 10,000 entries were missed beside the
-    /// conversations left out.
+    /// conversations left out; RATE_LIMITED when too many replays of the user wait, UNAVAILABLE when too many of all do.
     pub async fn page(&self, user: UserId, after: Position, left_out: LeftOut, entries: u32) -> Result<Page> {
+        let _turn = self.turn(user).await?;
         let (mut page, limited) = match left_out {
             LeftOut::Conversations(excluded) => (self.replay(user, after, &excluded, entries).await?, Vec::new()),
             LeftOut::Unknown => self.first_page(user, after, entries).await?,
@@ -84,6 +96,14 @@ impl Replays {
         Ok(Page { page, limited })
     }
 
+    /// Its own turn first: of those who wait for a reader each is another user.
+    async fn turn(&self, user: UserId) -> Result<(Turn<UserId>, OwnedSemaphorePermit)> {
+        let own = self.turns.turn(user).await?;
+        let reader = timeout(TURN_WITHIN, Arc::clone(&self.reading).acquire_owned()).await;
+        let reader = reader.map_err(|_| Error::unavailable("too many replays at once"))?;
+        Ok((own, reader.expect("it is never closed")))
+    }
+
     /// Looks at what was missed before or after the page: after it only where little can have been.
     async fn first_page(
         &self,
@@ -91,15 +111,21 @@ impl Replays {
         after: Position,
         entries: u32,
     ) -> Result<(ReplayPage, Vec<MissedMessages>)> {
+        let mut near = None;
         if self.feed.position().0 - after.0 <= NEAR_POSITIONS {
             let page = self.replay(user, after, &[], entries).await?;
             if !page.has_more {
                 return Ok((page, Vec::new()));
             }
+            near = Some(page);
         }
         let limited = self.limited(user, after).await?;
         let excluded: Vec<_> = limited.iter().map(|missed| missed.conversation_id).collect();
-        Ok((self.replay(user, after, &excluded, entries).await?, limited))
+        let page = match near {
+            Some(page) if excluded.is_empty() => page,
+            _ => self.replay(user, after, &excluded, entries).await?,
+        };
+        Ok((page, limited))
     }
 
     async fn replay(
@@ -135,10 +161,11 @@ impl Replays {
             "" => None,
             cursor => Some(self.position(cursor)?),
         };
-        if let Some(after) = after
-            && self.store.missed(user, after).await?.entries > limits::REPLAY_ENTRIES_MAX
-        {
-            return Err(resync("too much was missed"));
+        if let Some(after) = after {
+            let _turn = self.turn(user).await?;
+            if self.store.missed(user, after).await?.entries > limits::REPLAY_ENTRIES_MAX {
+                return Err(resync("too much was missed"));
+            }
         }
         let events = self.feed.follow_one(user).await?;
         Ok(Subscription {
@@ -149,6 +176,11 @@ impl Replays {
             events,
         })
     }
+}
+
+/// Three of four: of few, too, one is left.
+fn replays_at_once(readers: usize) -> usize {
+    (readers - readers.div_ceil(4)).max(1)
 }
 
 fn foreign() -> Error {

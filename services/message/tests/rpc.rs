@@ -10,6 +10,8 @@ mod panics;
 mod pipe;
 #[path = "rpc/processes.rs"]
 mod processes;
+#[path = "rpc/readers.rs"]
+mod readers;
 #[path = "rpc/replay.rs"]
 mod replay;
 #[path = "rpc/support.rs"]

@@ -27,6 +27,7 @@ mod server;
 mod status;
 mod timely;
 mod trace;
+mod turns;
 mod uncancelled;
 
 pub use args::{ConnectArgs, Encrypted, GrpcArgs, Plaintext, Secret, ServeArgs, TokenNames};
@@ -43,6 +44,7 @@ pub use sends::{SendArgs, SendLimits, SendRates, at_least_one};
 pub use server::{Port, serve};
 pub use status::{from_rpc_status, from_status, to_rpc_status, to_status};
 pub use trace::{TraceParent, join_request};
+pub use turns::{TURN_WITHIN, Turn, Turns};
 
 /// Bytes in one message, in either direction: what services set with `max_decoding_message_size`.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -51,6 +51,9 @@ pub trait Store: FeedStore + HistoryStore + StateStore {
 /// The journal itself: in full, for one user, and who is to hear what. Errors as [`Store`] has them.
 #[async_trait]
 pub trait FeedStore: Send + Sync + 'static {
+    /// Reads for users that are made at once; more wait.
+    fn readers(&self) -> usize;
+
     /// Which journal this is and how far it goes.
     async fn journal(&self) -> Result<JournalHead>;
 

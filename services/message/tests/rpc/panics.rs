@@ -36,9 +36,12 @@ impl Broken {
 }
 
 macro_rules! broken_store {
-    ($($part:ident { $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* })*) => {
+    ($($part:ident { $(= $known:ident -> $value:ty;)? $($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* })*) => {
         $(#[async_trait]
         impl $part for Broken {
+            $(fn $known(&self) -> $value {
+                self.asked(stringify!($known)).$known()
+            })?
             $(async fn $name(&self, $($argument: $type),*) -> Result<$answer> {
                 self.asked(stringify!($name)).$name($($argument),*).await
             })*
@@ -51,6 +54,7 @@ broken_store! {
         append(batch: Batch, now: Timestamp) -> Appended;
     }
     FeedStore {
+        = readers -> usize;
         journal() -> JournalHead;
         bus_key() -> BusKey;
         renew_identity() -> ();

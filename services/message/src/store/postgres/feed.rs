@@ -6,7 +6,7 @@ use messenger_core::{Bug, ConversationId, JournalId, Position, Result, UserId, i
 use tracing::instrument;
 use uuid::Uuid;
 
-use super::{PostgresStore, uuids};
+use super::{PostgresStore, SESSIONS_MAX, uuids};
 use crate::{
     model::{Followed, JournalHead, JournalPage, Missed, ReplayPage},
     store::{
@@ -98,6 +98,10 @@ SELECT j.last_position, e.* FROM journal j LEFT JOIN (
 
 #[async_trait]
 impl FeedStore for PostgresStore {
+    fn readers(&self) -> usize {
+        SESSIONS_MAX as usize
+    }
+
     #[instrument(level = "debug", skip_all)]
     async fn journal(&self) -> Result<JournalHead> {
         let (identity, last): (Uuid, i64) = self.feed.fetch_one(sqlx::query_as(JOURNAL)).await?;

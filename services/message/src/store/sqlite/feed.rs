@@ -69,7 +69,8 @@ SELECT conversation_id, first_seq, COALESCE(last_seq - first_seq + 1, 0) AS mess
        COALESCE(last_seq - first_seq + 1, 0) + COALESCE(last_version - first_version + 1, 0) AS entries
 FROM bounds";
 
-/// The stretches of [`MISSED`], read from each only as far as the page may go.
+/// The stretches of [`MISSED`], looked through in the indexes and of each only as far as the page may go: only what is
+/// on the page is read.
 const REPLAY: &str = "
 WITH span AS MATERIALIZED (
     SELECT p.conversation_id, max($2, p.joined_position - 1) AS low, 9223372036854775807 AS high
@@ -86,23 +87,29 @@ WITH span AS MATERIALIZED (
 SELECT j.last_position, e.* FROM journal j LEFT JOIN (
     SELECT * FROM (
         SELECT m.position, m.conversation_id, NULL AS body, h.type, m.origin, m.id, m.seq, m.sender_id, m.content, m.created_at, m.client_message_id, m.reply_to_id, m.metadata
-        FROM span s CROSS JOIN message m ON m.position IN (
-            SELECT x.position FROM message x WHERE x.conversation_id = s.conversation_id
-            AND x.position > s.low AND x.position <= s.high ORDER BY x.position LIMIT $4)
-        JOIN head h ON h.conversation_id = m.conversation_id
-        ORDER BY m.position LIMIT $4)
+        FROM (SELECT x.position FROM span s CROSS JOIN message x ON x.conversation_id = s.conversation_id AND x.position > s.low
+              AND x.position <= min(s.high, COALESCE((
+                  SELECT y.position FROM message y WHERE y.conversation_id = s.conversation_id AND y.position > s.low
+                  ORDER BY y.position LIMIT 1 OFFSET $4), s.high)) ORDER BY x.position LIMIT $4) chosen
+        CROSS JOIN message m ON m.position = chosen.position
+        JOIN head h ON h.conversation_id = m.conversation_id)
     UNION ALL
     SELECT * FROM (
         SELECT c.position, c.conversation_id, c.body, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-        FROM span s CROSS JOIN change c ON c.position IN (
-            SELECT x.position FROM change x WHERE x.conversation_id = s.conversation_id
-            AND x.position > s.low AND x.position <= s.high ORDER BY x.position LIMIT $4)
-        ORDER BY c.position LIMIT $4)
+        FROM (SELECT x.position FROM span s CROSS JOIN change x ON x.conversation_id = s.conversation_id AND x.position > s.low
+              AND x.position <= min(s.high, COALESCE((
+                  SELECT y.position FROM change y WHERE y.conversation_id = s.conversation_id AND y.position > s.low
+                  ORDER BY y.position LIMIT 1 OFFSET $4), s.high)) ORDER BY x.position LIMIT $4) chosen
+        CROSS JOIN change c ON c.position = chosen.position)
     ORDER BY position LIMIT $4
 ) e ON true WHERE j.id = 1 ORDER BY e.position";
 
 #[async_trait]
 impl FeedStore for SqliteStore {
+    fn readers(&self) -> usize {
+        self.pools.reader.options().get_max_connections() as usize
+    }
+
     #[instrument(level = "debug", skip_all)]
     async fn journal(&self) -> Result<JournalHead> {
         let (identity, last): (Uuid, i64) =
