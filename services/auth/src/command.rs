@@ -85,9 +85,9 @@ impl KeysCommand {
     pub async fn run(self) -> Result<()> {
         match self {
             Self::Rotate { now, keys } => {
-                let replaces = if now { Replaces::All } else { Replaces::InTurn };
+                let (replaces, said) = if now { (Replaces::All, "all") } else { (Replaces::InTurn, "in turn") };
                 let (kid, signs_from) = keys.open().await?.rotate(replaces).await?;
-                tracing::info!(target: AUDIT, action = "keys.rotated", outcome = "done", key.id = kid, ?replaces);
+                tracing::info!(target: AUDIT, action = "keys.rotated", outcome = "done", key.id = kid, replaces = said);
                 println!("{kid} signs from {}", shown(signs_from));
             }
             Self::List(keys) => {

@@ -15,6 +15,11 @@ pub fn error(error: sqlx::Error) -> Error {
     if kind == "other" { Error::internal(error) } else { Error::unavailable(error) }
 }
 
+/// For operators: what the database says, without the place in its own source.
+pub(crate) fn said(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
+}
+
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_)

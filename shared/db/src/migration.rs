@@ -6,6 +6,8 @@ use sqlx::{
     migrate::{MigrateError, MigrationType, Migrator},
 };
 
+use crate::error::said;
+
 /// One step of a context's schema. Steps are run once, in the order of their versions, and never changed afterwards.
 #[derive(Debug, Clone, Copy)]
 pub struct Migration {
@@ -36,9 +38,9 @@ pub(crate) fn failure(context: &str, migrations: &[Migration], error: MigrateErr
         MigrateError::VersionMismatch(version) => invalid(format!(
             "the {context} store was made with another text of migration {version}: start the release that made it"
         )),
-        MigrateError::Execute(error) => unfinished(context, error.to_string(), crate::error(error).kind()),
+        MigrateError::Execute(error) => unfinished(context, said(&error), crate::error(error).kind()),
         MigrateError::ExecuteMigration(error, version) => {
-            let text = format!("migration {version}: {error}");
+            let text = format!("migration {version}: {}", said(&error));
             unfinished(context, text, crate::error(error).kind())
         }
         other => unfinished(context, other.to_string(), ErrorKind::Internal),

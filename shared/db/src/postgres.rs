@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     Migration,
+    error::said,
     migration::{failure, migrator},
 };
 
@@ -118,13 +119,13 @@ async fn migrate_on(session: &mut PgConnection, context: &str, migrations: &[Mig
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     match timeout(CONNECT_TIMEOUT, options.connect()).await {
         Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(unreachable(options, error)),
-        Err(elapsed) => Err(unreachable(options, elapsed)),
+        Ok(Err(error)) => Err(unreachable(options, &said(&error)).with_cause(error)),
+        Err(elapsed) => Err(unreachable(options, &elapsed.to_string()).with_cause(elapsed)),
     }
 }
 
-fn unreachable(options: &PgConnectOptions, cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn unreachable(options: &PgConnectOptions, why: &str) -> Error {
     let (host, port) = (options.get_host(), options.get_port());
-    let message = format!("PostgreSQL at {host}:{port} (DATABASE_URL) cannot be used: {cause}").replace('\n', " ");
-    Error::new(ErrorKind::Unavailable, message).with_cause(cause)
+    let message = format!("PostgreSQL at {host}:{port} (DATABASE_URL) cannot be used: {why}").replace('\n', " ");
+    Error::new(ErrorKind::Unavailable, message)
 }

@@ -109,7 +109,8 @@ impl Process {
         health.set_serving(true).await;
         shutdown.spawn(health.clone().follow(check, shutdown.clone()));
         if let Some((listener, metrics)) = self.operations {
-            tracing::info!(address = ?listener.local_addr().ok(), "figures are at /metrics");
+            let address = listener.local_addr().map_err(Error::internal)?;
+            tracing::info!(%address, "figures are at /metrics");
             shutdown.spawn(Operations { metrics, ready: health.serving() }.serve(listener, shutdown.clone()));
         }
         let is_encrypted = self.rpc.certificate.is_some();
