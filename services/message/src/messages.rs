@@ -5,14 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use messenger_bus::{EventBus, Publication};
 use messenger_core::{Clock, ConversationId, MessageId, Result, UserId, limits};
-use messenger_proto::{
-    event::v1::{MessageRead, Signal, signal::Signal as Signals},
-    message::v1::message_service_server::MessageServiceServer,
-};
-use messenger_rpc::{MESSAGE_BYTES_MAX, SendLimits, SendRates, ServerAuth, timestamp};
+use messenger_proto::event::v1::{MessageRead, Signal, signal::Signal as Signals};
+use messenger_rpc::{SendLimits, SendRates, timestamp};
 use messenger_telemetry::Shutdown;
 use prost::Message as _;
-use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{
     Peers,
@@ -22,7 +18,6 @@ use crate::{
     model::{Draft, DraftOutcome, ReadState, ReadUpTo, Target},
     pipe::Pipes,
     replay::Replays,
-    rpc::Rpc,
     store::Store,
     target::Targets,
 };
@@ -82,18 +77,6 @@ impl Messages {
         let (counted, token) = (Arc::clone(&sends), self.shutdown.token.clone());
         self.shutdown.spawn(async move { token.run_until_cancelled(counted.forget()).await });
         Self { sends, ..self }
-    }
-
-    /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
-    #[must_use]
-    pub fn routes(&self, auth: ServerAuth) -> Routes {
-        messenger_rpc::routes(auth, |routes| self.add_to(routes))
-    }
-
-    /// Adds the generated server to others, for one layer of authentication in front of all.
-    pub fn add_to(&self, routes: &mut RoutesBuilder) {
-        let rpc = Rpc::new(self.clone());
-        routes.add_service(MessageServiceServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX));
     }
 
     /// A new id for a message nobody else has given one.

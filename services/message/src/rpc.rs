@@ -7,10 +7,14 @@ use messenger_proto::message::v1::{
     ListConversationsResponse, ListMessagesRequest, ListMessagesResponse, ListReadPositionsRequest,
     ListReadPositionsResponse, MarkReadRequest, MarkReadResponse, ReplayRequest, ReplayResponse, SendMessageRequest,
     SendMessageResponse, SendMessagesRequest, SendMessagesResponse, SubscribeRequest, SubscribeResponse,
-    mark_read_request::UpTo, message_service_server::MessageService,
+    mark_read_request::UpTo,
+    message_service_server::{MessageService, MessageServiceServer},
 };
-use messenger_rpc::{Caller, TraceParent, timestamp, to_status};
-use tonic::{Request, Response, Status, Streaming};
+use messenger_rpc::{Caller, MESSAGE_BYTES_MAX, ServerAuth, TraceParent, timestamp, to_status};
+use tonic::{
+    Request, Response, Status, Streaming,
+    service::{Routes, RoutesBuilder},
+};
 use tracing::Span;
 
 use crate::{
@@ -30,18 +34,26 @@ const IDS_MAX: usize = 100;
 /// Conversations left out of a replay: all a user can have.
 const EXCLUDED_MAX: usize = limits::CONVERSATIONS_PER_USER_MAX as usize;
 
+impl Messages {
+    /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
+    #[must_use]
+    pub fn routes(&self, auth: ServerAuth) -> Routes {
+        messenger_rpc::routes(auth, |routes| self.add_to(routes))
+    }
+
+    /// Adds the generated server to others, for one layer of authentication in front of all.
+    pub fn add_to(&self, routes: &mut RoutesBuilder) {
+        let rpc = Rpc { messages: self.clone() };
+        routes.add_service(MessageServiceServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX));
+    }
+}
+
 /// The server of `messenger.message.v1`.
-pub(crate) struct Rpc {
+struct Rpc {
     messages: Messages,
 }
 
 impl Rpc {
-    /// Serves this context.
-    #[must_use]
-    pub fn new(messages: Messages) -> Self {
-        Self { messages }
-    }
-
     async fn send_one(&self, caller: Caller, request: SendMessageRequest) -> Result<SendMessageResponse> {
         let user = caller.user_id()?;
         let draft = request.draft.ok_or_else(|| Error::invalid("draft", "is missing"))?;
