@@ -10,6 +10,7 @@ use messenger_identity::Identity;
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
+use super::hold::Hold;
 use crate::{peer, problem::Problem, session::Gateway};
 
 /// How long a body may take to arrive.
@@ -35,6 +36,9 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         let token = peer::bearer(&parts.headers)?.ok_or_else(|| Error::unauthenticated("a bearer token is needed"))?;
         let identity = gateway.verifier.identify(token).await?;
         gateway.rates.call(identity.user_id)?;
+        if let Some(hold) = parts.extensions.get::<Hold>().cloned() {
+            hold.take(gateway, identity.user_id).await?;
+        }
         Ok(Self(identity))
     }
 }

@@ -3,6 +3,7 @@
 mod auth;
 mod conversations;
 mod extract;
+mod hold;
 mod layers;
 mod limits;
 mod messages;
@@ -55,6 +56,7 @@ pub fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(hold::hold))
         .layer(CatchPanicLayer::custom(|_| Problem::from(Error::internal("a handler panicked")).into_response()))
         .layer(from_fn_with_state(Arc::clone(gateway), layers::origin))
         .layer(layers::cors(&gateway.config.allowed_origins))

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::extract::State;
+use axum::{Extension, extract::State};
 use http::StatusCode;
 use messenger_core::{Cursor, Error, ErrorKind, Position, UserId};
 use messenger_proto::message::v1::{self as proto, subscribe_response::Event};
@@ -14,6 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     extract::{Caller, Query, count},
+    hold::Hold,
     json,
 };
 use crate::{
@@ -70,7 +71,12 @@ struct Synced<'a> {
     (status = 200, body = Synced),
     (status = 410, description = "RESYNC_REQUIRED: fetch anew, then sync without a cursor", body = ProblemBody, content_type = "application/problem+json"),
 ))]
-async fn sync(State(gateway): State<Arc<Gateway>>, caller: Caller, Query(query): Query<Sync>) -> Answer {
+async fn sync(
+    State(gateway): State<Arc<Gateway>>,
+    caller: Caller,
+    Extension(hold): Extension<Hold>,
+    Query(query): Query<Sync>,
+) -> Answer {
     let page_size = count("limit", query.limit.as_deref(), 100)?;
     let wait = wait(query.wait_ms.as_deref())?;
     let user_id = caller.user_id();
@@ -81,10 +87,14 @@ async fn sync(State(gateway): State<Arc<Gateway>>, caller: Caller, Query(query):
     Cursor::decode(&cursor)?;
     let deadline = Instant::now() + wait;
     let mut page = replay(&gateway, user_id, cursor, page_size).await?;
-    if page.entries.is_empty() && page.limited.is_empty() && arrives(&gateway, user_id, &page.cursor, deadline).await? {
-        // The wait may be longer than the rest of the token's life.
-        gateway.verifier.in_force(caller.0)?;
-        page = replay(&gateway, user_id, page.cursor, page_size).await?;
+    if page.entries.is_empty() && page.limited.is_empty() {
+        hold.give_back();
+        if arrives(&gateway, user_id, &page.cursor, deadline).await? {
+            // The wait may be longer than the rest of the token's life.
+            gateway.verifier.in_force(caller.0)?;
+            hold.take(&gateway, user_id).await?;
+            page = replay(&gateway, user_id, page.cursor, page_size).await?;
+        }
     }
     let journal = Cursor::decode(&page.cursor).map_err(|error| Error::internal(error.to_string()))?.journal;
     let events = page.entries.iter().filter_map(|entry| {

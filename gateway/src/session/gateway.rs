@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use messenger_core::{Clock, KeyedSemaphore, UserId};
 use messenger_identity::{Revocation, Verifier};
-use messenger_rpc::keys;
+use messenger_rpc::{Turns, keys};
 use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Long polls that may wait in all; each holds a stream of the message service.
 const WAITS_MAX: usize = 10_000;
+/// Calls of one user by REST whose answers are made or written; each may take a megabyte.
+const CALLS_PER_USER_MAX: usize = 16;
+/// Those that wait until one of them has been written.
+const CALLS_IN_LINE_MAX: usize = 256;
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -56,6 +60,8 @@ pub struct Gateway {
     pub shutdown: Shutdown,
     /// Users who wait for something to happen, by long poll.
     pub(crate) waits: Arc<KeyedSemaphore<UserId>>,
+    /// Calls of users by REST.
+    pub(crate) calls: Arc<Turns<UserId>>,
     pub(super) openings: Openings,
     pub(super) resume_key: ResumeKey,
     /// Cancelled when the connections are drained: feed and pipe are needed until then.
@@ -68,6 +74,7 @@ impl Gateway {
             rates: Rates::new(config.sends.rates()),
             hub: Arc::new(Hub::new(config.queued_bytes_max)),
             waits: KeyedSemaphore::new(WAITS_MAX),
+            calls: Turns::new(CALLS_PER_USER_MAX, CALLS_IN_LINE_MAX),
             config,
             services: parts.services,
             verifier: parts.verifier,

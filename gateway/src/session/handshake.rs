@@ -161,7 +161,7 @@ fn resume_from(
 }
 
 async fn resume(gateway: &Gateway, connection: &Arc<Connection>, cursor: Cursor) -> Result<Beginning, Error> {
-    let _turn = gateway.openings.turn().await;
+    let _turn = gateway.openings.turn(connection.user_id).await?;
     match fetch::read(gateway.services.message.clone(), connection.user_id, replay::first_page(cursor)).await {
         Ok(page) => {
             let recovered = page.limited.is_empty();

@@ -1,8 +1,9 @@
 //! How many clients may be on the way to a session at once: after a failure they all come back together.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use messenger_core::Error;
+use messenger_core::{Error, UserId};
+use messenger_rpc::{Turn, Turns};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
@@ -20,11 +21,16 @@ const FIRST_MILLIS: u64 = 1_000;
 pub(super) struct Openings {
     opening: Semaphore,
     reading: Semaphore,
+    reading_of: Arc<Turns<UserId>>,
 }
 
 impl Default for Openings {
     fn default() -> Self {
-        Self { opening: Semaphore::new(OPENING_MAX), reading: Semaphore::new(READING_MAX) }
+        Self {
+            opening: Semaphore::new(OPENING_MAX),
+            reading: Semaphore::new(READING_MAX),
+            reading_of: Turns::new(1, OPENING_MAX),
+        }
     }
 }
 
@@ -37,9 +43,13 @@ impl Openings {
         self.opening.try_acquire().map_err(|_| try_later("too many clients connect at once"))
     }
 
-    /// Its turn to read what was missed, in the order of coming.
-    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
-        self.reading.acquire().await.expect("it is never closed")
+    /// Its turn to read what was missed, in the order of coming; its user's other connections wait for it.
+    ///
+    /// # Errors
+    /// RATE_LIMITED when the others take too long.
+    pub(super) async fn turn(&self, user_id: UserId) -> Result<(Turn<UserId>, SemaphorePermit<'_>), Error> {
+        let own = self.reading_of.turn(user_id).await?;
+        Ok((own, self.reading.acquire().await.expect("it is never closed")))
     }
 }
 

@@ -258,6 +258,39 @@ async fn row_24_answers_nobody_reads() {
     world.unharmed().await;
 }
 
+/// Of one user's connections that do not read only so many have an answer that waits for them, none of it larger than the
+/// longest page of plain text; her other calls have to wait, and those of others do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_24_answers_of_one_user_take_bounded_memory() {
+    let world = World::start().await;
+    let (eve, bob) = (world.register("eve").await, world.register("bob").await);
+    let group = world.api.group(&eve, false, &[]).await.expect("a group");
+    let mut client = world.connect(&eve).await;
+    for _ in 0..100 {
+        let draft = json!({ "groupId": group, "content": format!("{}x", "\u{1}".repeat(9_999)) });
+        client.request("send_message", draft).await.expect("stored");
+    }
+    let path = format!("conversations/{group}/messages?limit=100");
+    let whole = world.request(Method::GET, &path).bearer_auth(&eve.token).send().await.expect("a page");
+    let whole = whole.bytes().await.expect("a page").len();
+    assert!((500_000..1_200_000).contains(&whole), "{whole}");
+
+    let streams = join_all((0..60).map(|_| ask_and_never_read(&world, &path, &eve.token))).await;
+    let mut answered = 0;
+    for stream in &streams {
+        in_time(stream.readable()).await.expect("it begins");
+        let mut status = [0; 12];
+        let _ = stream.peek(&mut status).await;
+        answered += usize::from(status.ends_with(b"200"));
+    }
+    assert!((16..=32).contains(&answered), "the others have no turn in time: {answered}");
+    world.api.get(&bob, "users/me").await.expect("another user's calls have turns of their own");
+    drop(streams);
+    let again = async { while world.api.get(&eve, "users/me").await.is_err() {} };
+    in_time(again).await;
+    world.unharmed().await;
+}
+
 #[tokio::test]
 async fn row_24_long_polls_of_one_user_are_bounded() {
     let world = World::start_with(Settings::default().with("--connections-per-user=3")).await;
