@@ -1,6 +1,12 @@
 //! Settings: flags, environment variables, defaults.
 
-use std::{fmt, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{Args, Parser};
 use messenger_core::Error;
@@ -11,7 +17,11 @@ use messenger_telemetry::{ProcessArgs, Settings};
 use messenger_tls::{Edge, Mutual};
 use tokio::net::TcpListener;
 
-use crate::{origin, proxies::Network, services::Services};
+use crate::{
+    origin,
+    proxies::{self, Network},
+    services::Services,
+};
 
 /// The edge: Socket.IO, plain WebSocket and REST for clients.
 #[derive(Debug, Parser)]
@@ -77,6 +87,9 @@ pub struct GatewayConfig {
     /// Connections of one user.
     #[arg(long, env = "MESSENGER_CONNECTIONS_PER_USER", default_value = "20")]
     pub connections_per_user: usize,
+    /// Connections of one address (an IPv6 network of 64 bits); this machine and trusted proxies excepted.
+    #[arg(long, env = "MESSENGER_CONNECTIONS_PER_ADDRESS", default_value = "4096")]
+    pub connections_per_address: usize,
     /// Connections in all.
     #[arg(long, env = "MESSENGER_CONNECTIONS_MAX", default_value = "100000")]
     pub connections_max: usize,
@@ -113,6 +126,11 @@ impl GatewayConfig {
     #[must_use]
     pub fn drain_delay(&self) -> Duration {
         self.drain_delay.unwrap_or_default()
+    }
+
+    /// Whether it is this machine or one of the balancers in front: they speak for many.
+    pub(crate) fn is_ours(&self, address: IpAddr) -> bool {
+        address.to_canonical().is_loopback() || proxies::is_trusted(address, &self.trusted_proxies)
     }
 
     /// Listens for clients, encrypted when there is a certificate.
@@ -186,6 +204,7 @@ impl fmt::Display for GatewayConfig {
         write!(f, "{}", self.sends)?;
         writeln!(f, "logins-per-minute = {}", self.logins_per_minute)?;
         writeln!(f, "connections-per-user = {}", self.connections_per_user)?;
+        writeln!(f, "connections-per-address = {}", self.connections_per_address)?;
         writeln!(f, "connections-max = {}", self.connections_max)?;
         writeln!(f, "http-connections-per-address = {}", self.http_connections_per_address)?;
         writeln!(f, "queued-bytes-max = {}", self.queued_bytes_max)?;

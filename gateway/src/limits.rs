@@ -34,6 +34,8 @@ pub struct Limits {
     pub logins_per_minute: Option<u32>,
     /// Connections of one user.
     pub connections_per_user: usize,
+    /// Connections of one address.
+    pub connections_per_address: usize,
     /// Sends a second of one user; `null`: not limited.
     pub sends_per_second: Option<u32>,
     /// Sends of one user at once, after a pause; `null`: not limited.
@@ -63,6 +65,7 @@ impl Limits {
             password_chars_max: limits::PASSWORD_CHARS_MAX,
             logins_per_minute: counted(config.logins_per_minute),
             connections_per_user: config.connections_per_user,
+            connections_per_address: config.connections_per_address,
             sends_per_second: counted(config.sends.sends_per_user),
             send_burst: counted(config.sends.send_burst_per_user),
             sends_per_second_and_conversation: counted(config.sends.sends_per_conversation),

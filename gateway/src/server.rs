@@ -94,8 +94,7 @@ pub async fn serve(listener: TcpListener, encryption: Option<Edge>, gateway: Arc
 /// This machine and the balancers in front of it may have as many as there are.
 fn per_address_max(gateway: &Gateway, address: IpAddr) -> usize {
     let config = &gateway.config;
-    let is_ours = address.to_canonical().is_loopback() || proxies::is_trusted(address, &config.trusted_proxies);
-    if is_ours { CONNECTIONS_MAX } else { config.http_connections_per_address }
+    if config.is_ours(address) { CONNECTIONS_MAX } else { config.http_connections_per_address }
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {

@@ -9,7 +9,7 @@ use messenger_telemetry::{PrometheusHandle, Shutdown};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Hub, Pipe, Rates, ResumeKey, drain, feed, openings::Openings};
+use super::{Hub, Pipe, Rates, ResumeKey, drain, feed, openings::Openings, places::Places};
 use crate::{config::GatewayConfig, services::Services};
 
 /// How often a starting gateway looks whether it is ready.
@@ -63,6 +63,7 @@ pub struct Gateway {
     /// Calls of users by REST.
     pub(crate) calls: Arc<Turns<UserId>>,
     pub(super) openings: Openings,
+    pub(super) places: Places,
     pub(super) resume_key: ResumeKey,
     /// Cancelled when the connections are drained: feed and pipe are needed until then.
     pub(super) drained: CancellationToken,
@@ -83,6 +84,7 @@ impl Gateway {
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             openings: Openings::default(),
+            places: Places::default(),
             resume_key: parts.resume_key,
             drained: CancellationToken::new(),
         });

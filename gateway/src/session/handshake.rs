@@ -17,6 +17,7 @@ use super::{
     hub::{Capacity, Seat},
     openings::try_later,
     pid::{Pid, new_origin},
+    places::Place,
     replay,
 };
 
@@ -89,6 +90,7 @@ impl Session {
         let (from, pid) = resume_from(gateway, &identity, handshake.resume)?;
         let origin = pid.map_or_else(new_origin, |pid| pid.origin);
         let connection = Connection::new(identity.user_id, origin, handshake.wire);
+        let place = gateway.places.take(&gateway.config, identity.user_id, handshake.address)?;
         let seat = take_seat(gateway, &connection, &identity)?;
         let beginning = match from {
             Some(cursor) => resume(gateway, &connection, cursor).await?,
@@ -108,7 +110,7 @@ impl Session {
     fn new(
         gateway: &Arc<Gateway>,
         identity: Identity,
-        (connection, seat): (Arc<Connection>, Seat),
+        (connection, seat, place): (Arc<Connection>, Seat, Place),
         (connected, beginning): (Connected, Beginning),
     ) -> Self {
         let mut session = Self {
@@ -116,6 +118,7 @@ impl Session {
             identity,
             connection,
             _seat: seat,
+            place,
             connected,
             catch_up: beginning.catch_up,
             fetch: Fetch::default(),
@@ -161,8 +164,15 @@ fn resume_from(
 }
 
 async fn resume(gateway: &Gateway, connection: &Arc<Connection>, cursor: Cursor) -> Result<Beginning, Error> {
-    let _turn = gateway.openings.turn(connection.user_id).await?;
-    match fetch::read(gateway.services.message.clone(), connection.user_id, replay::first_page(cursor)).await {
+    let first = async {
+        let _turn = gateway.openings.turn(connection.user_id).await?;
+        fetch::read(gateway.services.message.clone(), connection.user_id, replay::first_page(cursor)).await
+    };
+    let first = tokio::select! {
+        page = first => page,
+        error = closed(connection) => return Err(error),
+    };
+    match first {
         Ok(page) => {
             let recovered = page.limited.is_empty();
             let catch_up = CatchUp::resume(&gateway.hub, connection, cursor, page);
@@ -180,14 +190,29 @@ async fn resume(gateway: &Gateway, connection: &Arc<Connection>, cursor: Cursor)
 /// Live from now on, as soon as the feed carries the user.
 async fn begin(gateway: &Gateway, connection: &Arc<Connection>) -> Result<Beginning, Error> {
     loop {
-        if connection.outbound.closing().is_some() {
-            return Err(Error::unavailable("the connection was closed while it was opened"));
-        }
+        refuse_closing(connection)?;
         if let Some(catch_up) = CatchUp::begin(&gateway.hub, connection)
             && let Some(cursor) = gateway.hub.cursor(catch_up.begun())
         {
             return Ok(Beginning { cursor, catch_up, recovered: false });
         }
         connection.outbound.attention().await;
+    }
+}
+
+/// Resolves when it is to be closed before it is open: the client came back on a newer one, or may not come.
+async fn closed(connection: &Connection) -> Error {
+    loop {
+        if let Err(error) = refuse_closing(connection) {
+            return error;
+        }
+        connection.outbound.attention().await;
+    }
+}
+
+fn refuse_closing(connection: &Connection) -> Result<(), Error> {
+    match connection.outbound.closing() {
+        Some(_) => Err(Error::unavailable("the connection was closed while it was opened")),
+        None => Ok(()),
     }
 }

@@ -6,10 +6,9 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
-use messenger_core::{ConversationId, Cursor, Error, ErrorKind, IdSet, JournalId, Position, UserId};
+use messenger_core::{ConversationId, Cursor, Error, IdSet, JournalId, Position, UserId};
 use messenger_identity::{Identity, Revocation};
 use messenger_proto::event::v1::{self as event, signal::Signal as Kind};
 use tokio::sync::Notify;
@@ -20,14 +19,13 @@ use super::{
     frame::{Frame, WireFormat, json},
     openings::try_later,
     outbound::CloseReason,
+    places::too_many,
     rooms::{Follow, GoLive, Member, Progress, Rooms},
 };
 use crate::objects::MessageReadObject;
 
 /// Bytes that wait for a connection that is not full: it keeps up, whatever others do.
 const FULL_BYTES_MIN: usize = 16 * 1024;
-/// When a user with too many connections may try again: one that is gone without a word is found by its heartbeat.
-const CONNECT_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Who is connected here and what is delivered to them.
 #[derive(Debug)]
@@ -66,7 +64,7 @@ pub struct Interest {
 /// How many connections there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
-    /// Of one user.
+    /// Of one user, without those that are to be closed.
     pub per_user: usize,
     /// In all.
     pub in_all: usize,
@@ -105,8 +103,7 @@ impl Hub {
         }
         let open = room.members.iter().filter(|member| member.connection.outbound.closing().is_none()).count();
         if open >= capacity.per_user {
-            let error = Error::new(ErrorKind::RateLimited, "too many connections of this user");
-            return Err(error.with_retry_after(CONNECT_AGAIN_AFTER));
+            return Err(too_many("too many connections of this user"));
         }
         room.members.push(Member {
             connection: Arc::clone(connection),

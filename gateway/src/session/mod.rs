@@ -20,6 +20,7 @@ mod openings;
 mod outbound;
 mod pid;
 mod pipe;
+mod places;
 mod rates;
 mod recent;
 mod replay;
@@ -70,6 +71,7 @@ pub struct Session {
     connection: Arc<Connection>,
     /// Kept for its drop.
     _seat: Seat,
+    place: Place,
     connected: Connected,
     catch_up: CatchUp,
     fetch: Fetch,
@@ -90,6 +92,12 @@ impl Session {
     #[must_use]
     pub fn outbound(&self) -> Arc<Outbound> {
         Arc::clone(&self.connection.outbound)
+    }
+
+    /// Leaves the hub. Gives what is still to be written, and the place to keep until the socket is closed.
+    #[must_use]
+    pub fn leave(self) -> (Vec<Frame>, Place) {
+        (self.connection.outbound.take_rest(), self.place)
     }
 
     /// Whether the next event may be handed over. While it may not, leave the socket unread;

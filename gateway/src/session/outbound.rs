@@ -78,7 +78,13 @@ impl CloseReason {
 
     /// Whether what waits is still written before the close.
     const fn keeps_frames(self) -> bool {
-        !matches!(self, Self::SlowConsumer | Self::Revoked)
+        !matches!(self, Self::SlowConsumer) && !self.is_at_once()
+    }
+
+    /// Whether the client may hear nothing more: it has no time to read first.
+    #[must_use]
+    pub const fn is_at_once(self) -> bool {
+        matches!(self, Self::Revoked | Self::TokenExpired)
     }
 }
 

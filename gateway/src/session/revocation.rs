@@ -77,14 +77,22 @@ impl Session {
         WARN_BEFORE_MAX.min(self.identity.expires_at.since(self.identity.issued_at) / 2)
     }
 
+    /// Why it is to be closed, if it is; the end of its token is a reason, whether the timer was heard or not.
+    #[must_use]
+    pub fn closing(&self) -> Option<CloseReason> {
+        if self.gateway.clock.now() >= self.identity.expires_at {
+            self.connection.outbound.close(CloseReason::TokenExpired);
+        }
+        self.connection.outbound.closing()
+    }
+
     /// The timer rang: the token is about to end, or has ended.
     pub(super) fn wake(&mut self) {
-        let (now, expires_at) = (self.gateway.clock.now(), self.identity.expires_at);
-        if now >= expires_at {
-            self.connection.outbound.close(CloseReason::TokenExpired);
+        if self.closing().is_some() {
             self.alarm.as_mut().reset(Instant::now() + ALARM_MAX);
             return;
         }
+        let (now, expires_at) = (self.gateway.clock.now(), self.identity.expires_at);
         if !self.has_warned && now >= expires_at.minus(self.warn_before()) {
             let body = json(&TokenExpiring { expires_at });
             self.connection.outbound.push(Frame::event(self.connection.wire, "token_expiring", &body, None));

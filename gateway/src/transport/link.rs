@@ -16,8 +16,10 @@ use super::{
 };
 use crate::session::CloseReason;
 
-/// How long a client has to take the last frames.
+/// How long a client has to take the last frames …
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
+/// … and one that may hear nothing more: what the system took of it already is all it gets.
+const FINISH_AT_ONCE_WITHIN: Duration = Duration::from_millis(500);
 /// Frames written with one flush.
 const FRAMES_PER_FLUSH_MAX: usize = 128;
 
@@ -119,17 +121,21 @@ impl Link {
 
     /// Writes the last frames and closes.
     pub async fn finish(self, frames: Vec<Bytes>, end: End, code: u16) {
+        let within = match end {
+            End::Session(reason) if reason.is_at_once() => FINISH_AT_ONCE_WITHIN,
+            // A server that drains takes no further polls.
+            End::Session(CloseReason::Draining) if matches!(self, Self::Polling(_)) => Duration::ZERO,
+            _ => FINISH_WITHIN,
+        };
         match self {
             _ if matches!(end, End::Gone | End::Stalled) => {}
             Self::Socket(mut socket, _) => {
-                if let Ok(Ok(())) = timeout(FINISH_WITHIN, socket.send(frames)).await {
+                if let Ok(Ok(())) = timeout(within, socket.send(frames)).await {
                     socket.close(code, end.as_str()).await;
                 }
             }
             Self::Polling(polling) => {
                 let farewell = if end == End::Left { Farewell::Noop } else { Farewell::Close };
-                // A server that drains takes no further polls.
-                let within = if end == End::Session(CloseReason::Draining) { Duration::ZERO } else { FINISH_WITHIN };
                 polling.finish(frames, farewell, within).await;
             }
         }

@@ -92,7 +92,7 @@ pub(crate) trait Protocol: Sized + Send + 'static {
     fn binary(connection: &mut Connection<Self>) -> Result<(), End>;
 
     /// Asks for a sign of life.
-    fn ping(connection: &mut Connection<Self>) -> impl Future<Output = Result<(), End>> + Send;
+    fn ping(link: &mut Link) -> impl Future<Output = Result<(), End>> + Send;
 
     /// A last frame for a client that must not come back by itself.
     fn farewell() -> Option<Bytes>;
@@ -142,7 +142,7 @@ impl<P: Protocol> Connection<P> {
     }
 
     async fn turn(&mut self) -> Result<(), End> {
-        if let Some(reason) = self.session.as_ref().and_then(|session| session.outbound().closing()) {
+        if let Some(reason) = self.session.as_ref().and_then(Session::closing) {
             return Err(End::Session(reason));
         }
         let step = self.step().await;
@@ -160,7 +160,7 @@ impl<P: Protocol> Connection<P> {
             Step::Received(Received::Ended(end)) => Err(end),
             Step::Received(Received::Poll | Received::Ping) | Step::Maintained => Ok(()),
             Step::Writable => self.write().await,
-            Step::Due(Due::Ping) => P::ping(self).await,
+            Step::Due(Due::Ping) => unless_closing(self.session.as_mut(), P::ping(&mut self.link)).await,
             Step::Due(Due::Silent) => Err(End::Silent),
             Step::Due(Due::Unconnected) => Err(End::Unconnected),
             Step::Draining => Err(End::Session(CloseReason::Draining)),
@@ -183,22 +183,18 @@ impl<P: Protocol> Connection<P> {
     async fn write(&mut self) -> Result<(), End> {
         let Some(outbound) = self.session.as_ref().map(Session::outbound) else { return Ok(()) };
         let frames = outbound.take(self.link.room());
-        tokio::select! {
-            biased;
-            written = self.link.send(frames.into_iter().map(Frame::into_bytes)) => written,
-            end = abandoned(&outbound) => {
-                // What was in hand is lost. Nothing behind it may be written: its cursor would lie beyond the gap.
-                drop(outbound.take_rest());
-                Err(end)
-            }
+        let write = self.link.send(frames.into_iter().map(Frame::into_bytes));
+        let written = unless_closing(self.session.as_mut(), write).await;
+        if written.is_err() {
+            // What was in hand is lost. Nothing behind it may be written: its cursor would lie beyond the gap.
+            drop(outbound.take_rest());
         }
+        written
     }
 
     async fn finish(mut self, end: End) {
-        let mut frames = Vec::new();
-        if let Some(session) = self.session.take() {
-            frames.extend(session.outbound().take_rest().into_iter().map(Frame::into_bytes));
-        }
+        let (frames, _place) = self.session.take().map(Session::leave).unzip();
+        let mut frames: Vec<_> = frames.into_iter().flatten().map(Frame::into_bytes).collect();
         let code = match end {
             End::Session(reason) => {
                 frames.extend(P::farewell().filter(|_| reason.is_final()));
@@ -228,13 +224,23 @@ async fn maintain(session: Option<&mut Session>) {
     }
 }
 
-/// Resolves while a write hangs and the connection is to be closed meanwhile.
-async fn abandoned(outbound: &Outbound) -> End {
-    loop {
-        tokio::time::sleep(ABANDON_EVERY).await;
-        if let Some(reason) = outbound.closing() {
-            return End::Session(reason);
+/// Writes, but gives up when that hangs and the connection is to be closed meanwhile.
+async fn unless_closing(
+    session: Option<&mut Session>,
+    write: impl Future<Output = Result<(), End>>,
+) -> Result<(), End> {
+    let closing = async move {
+        loop {
+            tokio::time::sleep(ABANDON_EVERY).await;
+            if let Some(reason) = session.as_deref().and_then(Session::closing) {
+                return Err(End::Session(reason));
+            }
         }
+    };
+    tokio::select! {
+        biased;
+        written = write => written,
+        end = closing => end,
     }
 }
 

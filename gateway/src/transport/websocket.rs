@@ -132,8 +132,8 @@ impl Protocol for Plain {
         Ok(())
     }
 
-    async fn ping(connection: &mut Connection<Self>) -> Result<(), End> {
-        connection.link.ping().await
+    async fn ping(link: &mut Link) -> Result<(), End> {
+        link.ping().await
     }
 
     fn farewell() -> Option<Bytes> {

@@ -57,6 +57,41 @@ async fn a_user_has_so_many_connections_and_no_more() {
     world.connect(&alice).await;
 }
 
+/// It comes back in place of its dead connection, again and again, and the dead are slow to go.
+#[tokio::test]
+async fn who_comes_back_is_not_too_many_until_its_goodbyes_are() {
+    let world = World::start_with(&["--connections-per-user=1"], TokenConfig::default()).await;
+    let alice = world.register().await;
+    let mut clients = vec![world.connect(&alice).await];
+    let pid = clients[0].session.connected().pid.clone();
+    let again = Resume::Pid { pid: &pid, offset: None };
+    for _ in 0..20 {
+        clients.push(Client::resume(&world.gateway, &alice, again).await.expect("one is open"));
+    }
+    let error = Client::resume(&world.gateway, &alice, again).await.err().expect("refused");
+    assert_eq!((error.kind(), world.gateway.hub.connections()), (ErrorKind::RateLimited, 21));
+    let (_, place) = clients.swap_remove(0).session.leave();
+    let error = Client::resume(&world.gateway, &alice, again).await.err().expect("it is saying goodbye");
+    assert_eq!((error.kind(), world.gateway.hub.connections()), (ErrorKind::RateLimited, 20));
+    drop(place);
+    assert!(Client::resume(&world.gateway, &alice, again).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_opening_whose_client_comes_back_is_broken_off() {
+    let world = World::start().await;
+    let alice = world.register().await;
+    let pid = world.connect(&alice).await.session.connected().pid.clone();
+    let again = Resume::Pid { pid: &pid, offset: None };
+    world.link.silence();
+    let ended = tokio::select! {
+        ended = Client::resume(&world.gateway, &alice, again) => ended,
+        ended = Client::resume(&world.gateway, &alice, again) => ended,
+    };
+    let error = ended.err().expect("nothing can be read");
+    assert!(format!("{error:?}").contains("while it was opened"), "{error:?}");
+}
+
 #[tokio::test]
 async fn nobody_connects_without_a_good_token() {
     let world = World::start().await;

@@ -46,6 +46,37 @@ async fn pages_of_other_origins_are_refused() {
 }
 
 #[tokio::test]
+async fn one_address_has_so_many_connections_whoever_logs_in() {
+    let settings = Settings::default().with("--trusted-proxies=127.0.0.1").with("--connections-per-address=2");
+    let server = Server::start(settings).await;
+    let mut open = Vec::new();
+    for (address, refused) in [
+        ("198.51.100.1", None),
+        ("198.51.100.1", None),
+        ("198.51.100.1", Some(429)),
+        ("2001:db8::1", None),
+        ("2001:db8::2", None),
+        ("2001:db8::3", Some(429)),
+        ("127.0.0.1", None),
+        ("127.0.0.1", None),
+        ("127.0.0.1", None),
+    ] {
+        let token = format!("Bearer {}", server.register().await.token);
+        let headers = [("authorization", &*token), ("x-forwarded-for", address)];
+        let opened = Socket::try_open(&server, "/ws", &headers).await;
+        assert_eq!(opened.as_ref().err().map(|refused| refused.status().as_u16()), refused, "{address}");
+        let mut engine = Socket::try_open(&server, SOCKET_IO, &headers).await.expect("nobody knows yet who it is");
+        if refused.is_some() {
+            assert!(engine.text().await.starts_with('0'));
+            engine.send("40").await;
+            let refusal = engine.text().await;
+            assert!(refusal.starts_with("44") && refusal.contains("RATE_LIMITED"), "{refusal}");
+        }
+        open.extend(opened);
+    }
+}
+
+#[tokio::test]
 async fn preflights_of_polling() {
     let server = Server::start(Settings::default().with("--allowed-origins=https://app.example.com")).await;
     let ask = |origin| reqwest::Client::new().request(Method::OPTIONS, server.url(POLLING)).header("origin", origin);

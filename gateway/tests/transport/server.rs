@@ -64,10 +64,14 @@ pub struct Server {
 
 impl Server {
     pub async fn start(settings: Settings) -> Self {
+        Self::start_with(settings, TokenConfig::default()).await
+    }
+
+    pub async fn start_with(settings: Settings, tokens: TokenConfig) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (edge, services, clock) = (Shutdown::new(), Shutdown::new(), Arc::new(SystemClock));
         let location = Location::Sqlite(folder.path().to_owned());
-        let (clients, auth) = start_services(&location, clock.clone(), &services).await;
+        let (clients, auth) = start_services(&location, &tokens, clock.clone(), &services).await;
         let parts = Parts {
             services: clients,
             verifier: auth.verifier(),
@@ -115,12 +119,13 @@ impl Server {
 
 async fn start_services(
     location: &Location,
+    tokens: &TokenConfig,
     clock: Arc<dyn Clock>,
     shutdown: &Shutdown,
 ) -> (Services, messenger_auth::Auth) {
     let (channel, slot) = RpcChannel::in_process(Service::Gateway);
     let store = messenger_auth::open_store(location).await.expect("auth's store");
-    let auth = messenger_auth::build(&TokenConfig::default(), store, clock.clone()).await.expect("auth");
+    let auth = messenger_auth::build(tokens, store, clock.clone()).await.expect("auth");
     auth.start(shutdown);
     let store = messenger_conversation::open_store(location).await.expect("conversation's store");
     let peers = messenger_conversation::Peers {

@@ -1,11 +1,17 @@
 //! Plain WebSocket: the first frame, answers, bad frames that are answered, readers that are slow or gone.
 
-use std::time::Duration;
+use std::{
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream as StdTcpStream,
+    time::Duration,
+};
 
+use messenger_auth::TokenConfig;
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpSocket,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::sleep,
 };
 use tokio_tungstenite::tungstenite::Message;
 
@@ -13,6 +19,9 @@ use crate::{
     client::{Socket, close_code, in_time, raw, session},
     server::{Server, Settings, User},
 };
+
+/// Messages that fill a connection whose client does not read.
+const FILLING: usize = 90;
 
 async fn open(server: &Server, user: &User) -> Socket {
     let token = format!("Bearer {}", user.token);
@@ -98,6 +107,42 @@ async fn pings_are_answered_and_silence_is_closed() {
     assert_eq!(close_code(&answer), Some(1008));
 }
 
+/// So many sockets are open to this side: what it was told to the end of is not.
+fn count_open(sockets: &mut Vec<StdTcpStream>) -> usize {
+    sockets.retain_mut(|socket| {
+        let mut buffer = [0; 4_096];
+        loop {
+            match socket.read(&mut buffer) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+            }
+        }
+    });
+    sockets.len()
+}
+
+/// They are told goodbye and stay; each has a second to.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_not_go_are_counted() {
+    let server = Server::start(Settings::default().with("--connections-per-user=5")).await;
+    let token = server.register().await.token;
+    let (mut sockets, not_a_frame) = (Vec::new(), [0x83, 0x80, 0, 0, 0, 0]);
+    for _ in 0..60 {
+        let mut socket = StdTcpStream::connect(server.address).expect("the server listens");
+        socket.write_all(&session(&token, &not_a_frame)).expect("the server reads");
+        let mut status = [0; 12];
+        socket.read_exact(&mut status).expect("an answer");
+        if status.ends_with(b"101") {
+            socket.set_nonblocking(true).expect("set");
+            sockets.push(socket);
+        } else {
+            assert!(status.ends_with(b"429"), "{}", String::from_utf8_lossy(&status));
+        }
+        assert!(count_open(&mut sockets) <= 25, "5 that are open and 20 that say goodbye");
+    }
+}
+
 #[tokio::test]
 async fn a_goodbye_is_returned() {
     let server = Server::start(Settings::default()).await;
@@ -106,26 +151,71 @@ async fn a_goodbye_is_returned() {
     assert_eq!(close_code(&answer), Some(1000));
 }
 
+/// A reader with little room.
+async fn late(server: &Server, user: &User) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4_096).expect("small");
+    let mut late = socket.connect(server.address).await.expect("the server listens");
+    late.write_all(&session(&user.token, &[])).await.expect("the server reads");
+    // Until it is there: what it is sent before would be told nobody.
+    late.read_exact(&mut [0; 256]).await.expect("a first frame");
+    late
+}
+
+/// Sends more than the kernel takes of it, less than the queue of a connection.
+async fn fill(server: &Server, from: &User, to: &User) {
+    let mut sender = Socket::connected(server, &from.token).await;
+    let draft = json!({ "receiverId": to.id, "content": "x".repeat(10_000) });
+    for ack in 0..FILLING {
+        sender.send(&format!(r#"42{ack}["send_message",{draft}]"#)).await;
+    }
+    for _ in 0..FILLING {
+        while !sender.text().await.starts_with("43") {}
+    }
+}
+
+/// Waits until a connection ended for this reason.
+async fn ended(server: &Server, end: &str) {
+    let figure = format!("messenger_connections_ended_total{{end=\"{end}\"}} 1");
+    in_time(async {
+        loop {
+            let answer = reqwest::get(server.url("/metrics")).await.expect("an answer").text().await.expect("a text");
+            if answer.lines().any(|line| line == figure) {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// It hangs in a write, and would have the deadline of that to be given more.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_late_hears_nothing_after_its_tokens_end() {
+    let tokens = TokenConfig { access_token_ttl: Duration::from_secs(5), ..TokenConfig::default() };
+    let server = Server::start_with(Settings::default(), tokens).await;
+    let (ann, bob) = (server.register().await, server.register().await);
+    let mut late = late(&server, &bob).await;
+    fill(&server, &ann, &bob).await;
+    ended(&server, "token_expired").await;
+    let mut sender = Socket::connected(&server, &server.register().await.token).await;
+    let draft = json!({ "receiverId": bob.id, "content": "too late" });
+    sender.send(&format!(r#"421["send_message",{draft}]"#)).await;
+    while !sender.text().await.starts_with("431") {}
+    let mut received = Vec::new();
+    let _ = in_time(late.read_to_end(&mut received)).await;
+    let text = String::from_utf8_lossy(&received);
+    assert!(text.contains("\"seq\":1,") && !text.contains("too late"));
+    assert!(text.matches("\"seq\":").count() < FILLING, "what waited is left to the connection that resumes");
+}
+
 /// Its write is given up, but not what it is told: the cursor of its last message is all it has.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_late_from_a_draining_server_gets_no_message_behind_a_gap() {
     let server = Server::start(Settings::default()).await;
     let (ann, bob) = (server.register().await, server.register().await);
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(4_096).expect("small");
-    let mut late = socket.connect(server.address).await.expect("the server listens");
-    late.write_all(&session(&bob.token, &[])).await.expect("the server reads");
-    // Until it is there: what it is sent before would be told nobody.
-    late.read_exact(&mut [0; 256]).await.expect("a first frame");
-    let mut sender = Socket::connected(&server, &ann.token).await;
-    let draft = json!({ "receiverId": bob.id, "content": "x".repeat(10_000) });
-    // More than the kernel takes, less than the queue of a connection.
-    for ack in 0..90 {
-        sender.send(&format!(r#"42{ack}["send_message",{draft}]"#)).await;
-    }
-    for _ in 0..90 {
-        while !sender.text().await.starts_with("43") {}
-    }
+    let mut late = late(&server, &bob).await;
+    fill(&server, &ann, &bob).await;
     let mut stopping = std::pin::pin!(server.stop());
     let is_waiting = tokio::time::timeout(Duration::from_secs(2), &mut stopping).await.is_err();
     let mut received = Vec::new();
@@ -139,7 +229,7 @@ async fn who_reads_late_from_a_draining_server_gets_no_message_behind_a_gap() {
         .skip(1)
         .map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().expect("a first").parse().expect("a number"))
         .collect();
-    assert!(!seqs.is_empty() && seqs.len() < 90, "{} messages", seqs.len());
+    assert!(!seqs.is_empty() && seqs.len() < FILLING, "{} messages", seqs.len());
     assert!(seqs.iter().zip(1..).all(|(seq, expected)| *seq == expected), "{seqs:?}");
 }
 
@@ -149,7 +239,7 @@ async fn who_does_not_read_is_let_go_and_the_sender_is_not_held_up() {
     let (ann, bob) = (server.register().await, server.register().await);
     // 18 MB: more than the queue and the kernel's buffers of one connection hold.
     let (rounds, window, content) = (36, 50, "x".repeat(10_000));
-    let mut stalled = tokio::net::TcpStream::connect(server.address).await.expect("the server listens");
+    let mut stalled = TcpStream::connect(server.address).await.expect("the server listens");
     stalled.write_all(&session(&bob.token, &[])).await.expect("the server reads");
     let mut reading = open(&server, &bob).await;
     let reader = tokio::spawn(async move {

@@ -77,8 +77,8 @@ impl Protocol for SocketIo {
         Err(End::Malformed)
     }
 
-    async fn ping(connection: &mut Connection<Self>) -> Result<(), End> {
-        connection.link.say(Bytes::from_static(engine::PING.as_bytes())).await
+    async fn ping(link: &mut Link) -> Result<(), End> {
+        link.say(Bytes::from_static(engine::PING.as_bytes())).await
     }
 
     fn farewell() -> Option<Bytes> {
@@ -155,9 +155,6 @@ impl Connection<SocketIo> {
 /// CONNECT_ERROR.
 fn refusal(error: &Error) -> String {
     let kind = error.kind();
-    if kind == ErrorKind::Internal {
-        tracing::error!(?error, "a connection was refused");
-    }
     let mut refusal = json!({
         "message": error.message(),
         "data": { "code": kind.code(), "retryable": kind.is_retryable() },
