@@ -21,6 +21,7 @@ mod services;
 pub mod session;
 mod stall;
 mod transport;
+mod violation;
 
 use std::{sync::Arc, time::Duration};
 

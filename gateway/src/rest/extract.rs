@@ -11,7 +11,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::hold::Hold;
-use crate::{peer, problem::Problem, session::Gateway};
+use crate::{peer, problem::Problem, session::Gateway, violation};
 
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(8);
@@ -176,31 +176,8 @@ fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Error::new(ErrorKind::ValidationFailed, "the body must be a JSON object"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| violation(&error))?;
-    deserializer.end().map_err(|_| not_json())?;
-    Ok(value)
-}
-
-fn not_json() -> Error {
-    Error::new(ErrorKind::ValidationFailed, "the body is not valid JSON")
-}
-
-/// Names the field a body failed at.
-fn violation(error: &serde_path_to_error::Error<serde_json::Error>) -> Error {
-    if error.inner().classify() != serde_json::error::Category::Data {
-        return not_json();
-    }
-    let text = error.inner().to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    let named = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.split('`').next());
-    if let Some(field) = named("missing field `") {
-        return Error::invalid(field.to_owned(), "is required");
-    }
-    if let Some(field) = named("duplicate field `") {
-        return Error::invalid(field.to_owned(), "is given twice");
-    }
-    Error::invalid(error.path().to_string(), text.to_owned())
+    let not_json = || Error::new(ErrorKind::ValidationFailed, "the body is not valid JSON");
+    violation::read_object(body).map_err(|error| error.unwrap_or_else(not_json))
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ use serde_json::value::RawValue;
 use tracing::Instrument as _;
 
 use super::{Session, bugs, pipe::Undecided, reply::Request};
-use crate::read_position::{ReadPositionObject, up_to};
+use crate::{
+    read_position::{ReadPositionObject, up_to},
+    violation,
+};
 
 /// How the data of an event is read.
 type Decode = for<'a> fn(Option<&'a RawValue>) -> Result<Command<'a>, Error>;
@@ -205,17 +208,24 @@ fn draft(asked: &SendMessage<'_>, target: Target) -> Result<message::Draft, Erro
     })
 }
 
-/// Bytes of an explanation of what is wrong with a client's JSON.
-const EXPLANATION_BYTES_MAX: usize = 160;
-
 fn decode<'a, T: Deserialize<'a>>(data: Option<&'a RawValue>) -> Result<T, Error> {
     let json = data.map_or("null", RawValue::get);
     if !json.starts_with('{') {
         return Err(Error::invalid("data", "must be an object"));
     }
-    serde_json::from_str(json).map_err(|error| {
-        let mut explanation = error.to_string();
-        explanation.truncate(explanation.floor_char_boundary(EXPLANATION_BYTES_MAX));
-        Error::invalid("data", explanation)
-    })
+    let unreadable = || Error::invalid("data", "has a text or a number that cannot be read");
+    // What is right is read once and without looking where one is.
+    let explained = |_| violation::read_object(json.as_bytes()).map_err(|error| error.unwrap_or_else(unreadable));
+    serde_json::from_str(json).or_else(explained)
+}
+
+/// The key of a send that went wrong before it was read as one.
+pub(super) fn client_message_id(data: Option<&RawValue>) -> Option<ClientMessageId> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow, rename = "clientMessageId")]
+        id: Text<'a>,
+    }
+    let named: Named<'_> = serde_json::from_str(data?.get()).ok()?;
+    ClientMessageId::new(&named.id.0).ok()
 }

@@ -156,6 +156,9 @@ pub struct ErrorObject<'a> {
     /// Of a failed send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_message_id: Option<&'a str>,
+    /// Of INTERNAL: names the request in the server's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
     /// Milliseconds after which trying again makes sense.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
@@ -174,6 +177,7 @@ impl<'a> ErrorObject<'a> {
             message: if error.kind() == ErrorKind::Internal { "internal error" } else { error.message() },
             event,
             client_message_id,
+            request_id: None,
             retry_after_ms,
             fields: error.fields(),
         }

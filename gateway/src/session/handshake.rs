@@ -103,8 +103,8 @@ impl Session {
             recovered: beginning.recovered,
             cursor: beginning.cursor.encode(),
         };
-        tracing::debug!(user.id = %identity.user_id, client.address = %handshake.address, recovered = connected.recovered, "connected");
-        Ok(Self::new(gateway, identity, (connection, seat), (connected, beginning)))
+        tracing::debug!(connection.id = connected.sid, user.id = %identity.user_id, client.address = %handshake.address, recovered = connected.recovered, "connected");
+        Ok(Self::new(gateway, identity, (connection, seat, place), (connected, beginning)))
     }
 
     fn new(

@@ -38,7 +38,13 @@ use serde_json::value::RawValue;
 use tokio::time::Sleep;
 
 use self::{
-    catch_up::CatchUp, command::known, connection::Connection, fetch::Fetch, hub::Seat, reply::Request,
+    catch_up::CatchUp,
+    command::{client_message_id, known},
+    connection::Connection,
+    fetch::Fetch,
+    hub::Seat,
+    places::Place,
+    reply::Request,
     revocation::Renewal,
 };
 pub use self::{
@@ -112,11 +118,16 @@ impl Session {
     pub fn receive(&mut self, event: &str, data: Option<&RawValue>, reply_to: ReplyTo) {
         let request = Request::new(&self.connection, event, known(event), reply_to);
         if let Err(error) = request.span().in_scope(|| self.command(event, data, &request)) {
-            request.fail(&error);
+            request.fail_naming(client_message_id(data), &error);
         }
     }
 
-    /// Answers what could not be read as an event (MALFORMED_FRAME, PAYLOAD_TOO_LARGE); the connection stays.
+    /// Answers an event that was read and is not carried out (PAYLOAD_TOO_LARGE).
+    pub fn refuse_event(&mut self, error: &Error, event: &str, data: Option<&RawValue>, reply_to: ReplyTo) {
+        Request::new(&self.connection, event, known(event), reply_to).fail_naming(client_message_id(data), error);
+    }
+
+    /// Answers what could not be read as an event (MALFORMED_FRAME); the connection stays.
     pub fn refuse(&mut self, error: &Error, reply_to: ReplyTo) {
         Request::unnamed(&self.connection, reply_to).fail(error);
     }

@@ -2,10 +2,11 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use messenger_core::Error;
+use messenger_core::{ClientMessageId, Error, ErrorKind};
 use messenger_proto::event::v1::Message;
 use serde::Serialize;
 use tracing::{Span, field::Empty};
+use uuid::Uuid;
 
 use super::{
     connection::Connection,
@@ -63,6 +64,11 @@ impl Request {
         self
     }
 
+    /// It failed before its data was read: the error names the key that is in it, if one is.
+    pub fn fail_naming(self, id: Option<ClientMessageId>, error: &Error) {
+        self.with_client_message_id(id.as_ref().map(ClientMessageId::as_str)).fail(error);
+    }
+
     /// What it is traced by.
     pub fn span(&self) -> &Span {
         &self.span
@@ -86,7 +92,12 @@ impl Request {
         struct Failed<'a> {
             error: ErrorObject<'a>,
         }
-        let object = ErrorObject::new(error, self.event.as_deref(), self.client_message_id.as_deref());
+        let request_id = (error.kind() == ErrorKind::Internal).then(|| Uuid::new_v4().to_string());
+        if let Some(id) = &request_id {
+            tracing::error!(parent: &self.span, request.id = id, ?error, "request failed");
+        }
+        let mut object = ErrorObject::new(error, self.event.as_deref(), self.client_message_id.as_deref());
+        object.request_id = request_id.as_deref();
         self.span.record("error.code", object.code);
         metrics::counter!("messenger_requests_failed_total", "code" => object.code).increment(1);
         match (&self.reply_to, self.connection.wire) {

@@ -118,7 +118,7 @@ impl Protocol for Plain {
         let session = connection.session.as_mut().ok_or(End::Left)?;
         match Envelope::decode(&text) {
             Ok(envelope) if text.len() > FRAME_BYTES_MAX => {
-                session.refuse(&super::too_large(), envelope.reply_to());
+                session.refuse_event(&super::too_large(), &envelope.event, envelope.data, envelope.reply_to());
             }
             Ok(envelope) => session.receive(&envelope.event, envelope.data, envelope.reply_to()),
             Err(error) => session.refuse(&error, ReplyTo::None),

@@ -2,7 +2,7 @@
 
 use messenger_auth::TokenConfig;
 use messenger_gateway::session::ReplyTo;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::world::World;
 
@@ -45,6 +45,42 @@ async fn bad_requests_are_answered_once_and_change_nothing() {
         assert!(error["event"] == "error" && error["data"] == answer["data"] && error["id"].is_null(), "{error}");
     }
     assert!(client.so_far().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_and_so_is_the_send() {
+    let world = World::start().await;
+    let mut client = world.connect(&world.register().await).await;
+    let place = json!({"conversationId": "0191d3c8-8f7b-7f00-8000-000000000000", "seq": "1"});
+    for (event, data, field, message) in [
+        ("send_message", json!({"content": 5}), "content", "invalid type: integer `5`, expected a string"),
+        ("send_message", json!({"content": "x", "replyToId": {}}), "replyToId", "invalid type: map, expected a string"),
+        ("sync", json!({}), "cursor", "is required"),
+        ("mark_read", json!({}), "conversationId", "is required"),
+        ("mark_read", place, "seq", "invalid type: string \"1\", expected i64"),
+        ("refresh_token", json!({"token": null}), "token", "invalid type: null, expected a string"),
+    ] {
+        let mut named = data.clone();
+        named["clientMessageId"] = "k5".into();
+        let expected = json!([{ "field": field, "message": message }]);
+        let error = client.ask(event, &data).await["data"].take();
+        assert_eq!((&error["fields"], &error["clientMessageId"]), (&expected, &Value::Null), "{event} {data}");
+        let error = client.ask(event, &named).await["data"].take();
+        assert_eq!((&error["fields"], &error["clientMessageId"]), (&expected, &json!("k5")), "{event} {named}");
+    }
+    let wrong_name = client.ask("send_message", &json!({"content": "x", "clientMessageId": 5})).await;
+    assert_eq!(wrong_name["data"]["fields"][0]["field"], "clientMessageId");
+    for text in
+        [r#"{"content":"\ud800","clientMessageId":"k5"}"#, r#"{"content":1,"content":2,"clientMessageId":"k5"}"#]
+    {
+        let data: Box<RawValue> = serde_json::from_str(text).expect("JSON");
+        client.session.receive("send_message", Some(&data), ReplyTo::None);
+        let error = client.next().await;
+        assert_eq!(
+            (&error["data"]["code"], &error["data"]["clientMessageId"]),
+            (&json!("VALIDATION_FAILED"), &json!("k5"))
+        );
+    }
 }
 
 #[tokio::test]

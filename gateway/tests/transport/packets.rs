@@ -107,7 +107,8 @@ async fn a_frame_over_64_kib_is_answered_and_over_1_mib_cuts() {
     let mut socket = Socket::connected(&server, &user.token).await;
     let event = |bytes| format!(r#"423["send_message",{{"content":"{}"}}]"#, "x".repeat(bytes));
     socket.send(&event(70_000)).await;
-    assert_eq!(json_after("433", &socket.text().await)[0]["error"]["code"], "PAYLOAD_TOO_LARGE");
+    let error = json_after("433", &socket.text().await)[0]["error"].take();
+    assert_eq!((&error["code"], &error["event"]), (&json!("PAYLOAD_TOO_LARGE"), &json!("send_message")));
     socket.send(&event(1_100_000)).await;
     assert_eq!(socket.close_code().await, 1009);
 }

@@ -75,10 +75,12 @@ async fn bad_frames_are_answered_and_the_connection_stays() {
     }
     socket.send_message(Message::binary(vec![0, 159, 146, 150])).await;
     assert_eq!(socket.frame().await["data"]["code"], "MALFORMED_FRAME");
-    socket.send(&format!(r#"{{"event":"typing","id":"big","data":"{}"}}"#, "x".repeat(70_000))).await;
+    let data = json!({ "content": "x".repeat(70_000), "clientMessageId": "mine" });
+    socket.send(&format!(r#"{{"event":"send_message","id":"big","data":{data}}}"#)).await;
     let answer = socket.frame().await;
-    assert_eq!(answer["id"], "big");
-    assert!(answer.to_string().contains("PAYLOAD_TOO_LARGE"), "{answer}");
+    let error = &answer["data"];
+    assert_eq!((&answer["id"], &error["code"]), (&json!("big"), &json!("PAYLOAD_TOO_LARGE")));
+    assert_eq!((&error["event"], &error["clientMessageId"]), (&json!("send_message"), &json!("mine")));
     socket.send(r#"{"event":"no_such_event","id":1}"#).await;
     assert_eq!(socket.frame().await["id"], 1);
 }

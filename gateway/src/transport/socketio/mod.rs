@@ -16,6 +16,7 @@ use bytes::Bytes;
 use messenger_core::{Error, ErrorKind, limits::FRAME_BYTES_MAX};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use uuid::Uuid;
 
 use self::{
     engines::{Engines, UnconnectedPermit},
@@ -144,7 +145,7 @@ impl Connection<SocketIo> {
         let session = self.session.as_mut().ok_or(End::Malformed)?;
         let reply_to = event.ack.map_or(ReplyTo::None, ReplyTo::Ack);
         if bytes > FRAME_BYTES_MAX {
-            session.refuse(&super::too_large(), reply_to);
+            session.refuse_event(&super::too_large(), &event.name, event.data, reply_to);
         } else {
             session.receive(&event.name, event.data, reply_to);
         }
@@ -159,6 +160,11 @@ fn refusal(error: &Error) -> String {
         "message": error.message(),
         "data": { "code": kind.code(), "retryable": kind.is_retryable() },
     });
+    if kind == ErrorKind::Internal {
+        let id = Uuid::new_v4().to_string();
+        tracing::error!(request.id = id, ?error, "a connection was refused");
+        refusal["data"]["requestId"] = id.into();
+    }
     if let Some(after) = error.retry_after() {
         refusal["data"]["retryAfterMs"] = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).into();
     }
