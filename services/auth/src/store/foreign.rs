@@ -82,8 +82,8 @@ impl Store {
     }
 }
 
-/// As nobody has described it yet; true if it was not there. No index is named: the others than that would be broken by, or
-/// wait for, somebody who inserts the same user at the same moment.
+/// As nobody has described it yet; true if it was not there. ON CONFLICT names no index: it would not hold for the other of
+/// the two unique ones, where somebody who inserts the same user at the same moment can be met as well.
 async fn insert(tx: &mut Transaction, profile: &ForeignProfile, now: Timestamp) -> Result<bool> {
     let inserted = tx
         .statement(
