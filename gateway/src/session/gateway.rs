@@ -98,10 +98,6 @@ impl Gateway {
         self.shutdown.spawn(feed::run(Arc::clone(hub), message.clone(), drained.clone()));
         let (pipe, message, stopped) = (Arc::clone(&self.pipe), message.clone(), drained.clone());
         self.shutdown.spawn(async move { pipe.run(message, stopped).await });
-        let gateway = Arc::clone(self);
-        self.shutdown.spawn(async move {
-            gateway.drained.run_until_cancelled(gateway.rates.sends.forget()).await;
-        });
         self.shutdown.spawn(keys::follow_jwks(auth.clone(), Arc::clone(verifier), drained.clone()));
         let revoking = Arc::clone(hub);
         let revoke = move |revocation: &Revocation| revoking.revoke(revocation);

@@ -189,8 +189,8 @@ async fn start_services(
     let server_auth = ServerAuth { verifier: auth.verifier(), trust: credential.trust() };
     let routes = messenger_rpc::routes(server_auth, |routes| {
         auth.add_to(routes, shutdown);
-        conversation.add_to(routes);
-        messages.add_to(routes);
+        conversation.add_to(routes, None);
+        messages.add_to(routes, None);
     });
     slot.fill(routes.clone());
     (channel, routes)

@@ -143,8 +143,8 @@ async fn start_services(
         ServerAuth { verifier: auth.verifier(), trust: Trust::certificates() },
         |routes| {
             auth.add_to(routes, shutdown);
-            conversation.add_to(routes);
-            messages.add_to(routes);
+            conversation.add_to(routes, None);
+            messages.add_to(routes, None);
         },
     ));
     (Services::new(channel.clone(), channel.clone(), channel), auth)

@@ -34,7 +34,7 @@ pub struct Conversations {
 impl Conversations {
     /// The conversations in `store`, of the users auth knows.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, users: Users, outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, users: Users, outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
         Self { store, users, outbox, clock, refusals: AuditLimit::default() }
     }
 
@@ -42,7 +42,7 @@ impl Conversations {
     ///
     /// # Errors
     /// VALIDATION_FAILED for oneself and over the conversations a user may have, NOT_FOUND when there is no such user.
-    pub async fn get_or_create_p2p(&self, caller: UserId, other: UserId) -> Result<(ConversationView, bool)> {
+    pub(crate) async fn get_or_create_p2p(&self, caller: UserId, other: UserId) -> Result<(ConversationView, bool)> {
         let pair = Pair::new(caller, other)?;
         if let Some(found) = self.store.find_p2p(pair).await? {
             return Ok((self.found(found, other).await?, false));
@@ -81,7 +81,7 @@ impl Conversations {
     /// # Errors
     /// NOT_FOUND when there is no such user (of a repeat: when the caller takes no part any more), GROUP_FULL,
     /// VALIDATION_FAILED over the conversations a user may have, IDEMPOTENCY_KEY_REUSED when the key made another group.
-    pub async fn create_group(&self, caller: UserId, asked: NewGroup) -> Result<ConversationView> {
+    pub(crate) async fn create_group(&self, caller: UserId, asked: NewGroup) -> Result<ConversationView> {
         let request = asked.request(caller);
         if let Some(found) = self.found_group(caller, request).await? {
             return Ok(found);
@@ -128,7 +128,7 @@ impl Conversations {
     ///
     /// # Errors
     /// NOT_FOUND when the caller takes no part.
-    pub async fn view(&self, caller: UserId, conversation: ConversationId) -> Result<ConversationView> {
+    pub(crate) async fn view(&self, caller: UserId, conversation: ConversationId) -> Result<ConversationView> {
         self.store.view(caller, conversation).await?.ok_or_else(policy::no_such_conversation)
     }
 
@@ -136,7 +136,11 @@ impl Conversations {
     ///
     /// # Errors
     /// UNAVAILABLE, INTERNAL.
-    pub async fn views(&self, caller: UserId, conversations: &[ConversationId]) -> Result<Vec<ConversationView>> {
+    pub(crate) async fn views(
+        &self,
+        caller: UserId,
+        conversations: &[ConversationId],
+    ) -> Result<Vec<ConversationView>> {
         self.store.views(caller, conversations).await
     }
 
@@ -145,7 +149,7 @@ impl Conversations {
     ///
     /// # Errors
     /// UNAVAILABLE, INTERNAL.
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         caller: UserId,
         after: Option<ConversationId>,
@@ -159,7 +163,12 @@ impl Conversations {
     /// # Errors
     /// NOT_FOUND, VALIDATION_FAILED (P2P), FORBIDDEN, VERSION_CONFLICT; GROUP_FULL when it has too many participants to
     /// be open.
-    pub async fn update(&self, caller: UserId, expected: Expected, update: GroupUpdate) -> Result<ConversationView> {
+    pub(crate) async fn update(
+        &self,
+        caller: UserId,
+        expected: Expected,
+        update: GroupUpdate,
+    ) -> Result<ConversationView> {
         let record = Audit::of("conversation.updated").by(caller).conversation(expected.id);
         let updated = self.write_update(caller, expected, update).await;
         let conversation = record.decided(&self.refusals, self.settled(caller, expected.id, updated).await)?;

@@ -1,8 +1,8 @@
 //! Conversations and their participants: decides every change of them, and who may ask for it.
 //!
 //! A change is written with its outbox row in one transaction, then sent to the journal of the message context, and
-//! only then answered. Wiring: [`Config`] > [`open_store`] > [`build`] > [`Service::routes`], served over TCP by [`run`]
-//! or in process by the standalone binary. [`Service::start`] runs what belongs beside them.
+//! only then answered. Wiring: [`Config`] > [`open_store`] > [`build`] > [`Conversations::routes`], served over TCP by
+//! [`run`] or in process by the standalone binary. [`Conversations::start`] runs what belongs beside them.
 
 mod config;
 mod conversations;
@@ -23,12 +23,12 @@ use messenger_proto::{
     conversation::v1::conversation_service_server::{ConversationServiceServer, SERVICE_NAME},
     message::v1::message_service_client::MessageServiceClient,
 };
-use messenger_rpc::{Check, Process, RpcChannel, SendLimits, SendRates, Served, ServerAuth};
+use messenger_rpc::{Check, Process, RpcChannel, SendRates, Served, ServerAuth, Service};
 use messenger_telemetry::Shutdown;
 use tonic::service::{Routes, RoutesBuilder};
 
-pub use self::{config::Config, store::open as open_store};
-use self::{conversations::Conversations, outbox::Outbox, rpc::Rpc, store::Store, users::Users};
+pub use self::{config::Config, conversations::Conversations, store::open as open_store};
+use self::{outbox::Outbox, rpc::Rpc, store::Store, users::Users};
 
 /// Larger than any request of this service: 1,000 ids.
 const REQUEST_BYTES_MAX: usize = 256 * 1024;
@@ -42,44 +42,29 @@ pub struct Peers {
     pub message: MessageServiceClient<RpcChannel>,
 }
 
-/// The service, ready to be served.
-pub struct Service {
-    conversations: Arc<Conversations>,
-    outbox: Outbox,
-    changes: Arc<SendLimits>,
-}
-
 /// Puts the service together.
 #[must_use]
-pub fn build(store: Arc<dyn Store>, peers: Peers, clock: Arc<dyn Clock>) -> Service {
+pub fn build(store: Arc<dyn Store>, peers: Peers, clock: Arc<dyn Clock>) -> Arc<Conversations> {
     let outbox = Outbox::new(store.clone(), peers.message);
-    let conversations = Arc::new(Conversations::new(store, Users::new(peers.auth), outbox.clone(), clock));
-    Service { conversations, outbox, changes: Arc::new(SendLimits::new(None)) }
+    Arc::new(Conversations::new(store, Users::new(peers.auth), outbox, clock))
 }
 
-impl Service {
-    /// With these rates for end users who change conversations by gRPC themselves, as for what they send.
-    #[must_use]
-    pub fn limited(self, rates: Option<SendRates>) -> Self {
-        Self { changes: Arc::new(SendLimits::new(rates)), ..self }
-    }
-
+impl Conversations {
     /// Starts what runs beside the server: it delivers changes that callers left behind.
     pub fn start(&self, shutdown: &Shutdown) {
         shutdown.spawn(self.outbox.clone().drain(shutdown.token.clone()));
-        let (changes, token) = (self.changes.clone(), shutdown.token.clone());
-        shutdown.spawn(async move { token.run_until_cancelled(changes.forget()).await });
     }
 
     /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
     #[must_use]
-    pub fn routes(&self, auth: ServerAuth) -> Routes {
-        messenger_rpc::routes(auth, |routes| self.add_to(routes))
+    pub fn routes(self: &Arc<Self>, auth: ServerAuth, rates: Option<SendRates>) -> Routes {
+        messenger_rpc::routes(auth, |routes| self.add_to(routes, rates))
     }
 
-    /// Adds the generated server to others, for one layer of authentication in front of all.
-    pub fn add_to(&self, routes: &mut RoutesBuilder) {
-        let rpc = Rpc::new(self.conversations.clone(), self.changes.clone());
+    /// Adds the generated server to others, for one layer of authentication in front of all. With these rates for end
+    /// users who change conversations by gRPC themselves, as for what they send.
+    pub fn add_to(self: &Arc<Self>, routes: &mut RoutesBuilder, rates: Option<SendRates>) {
+        let rpc = Rpc::new(self.clone(), rates);
         routes.add_service(ConversationServiceServer::new(rpc).max_decoding_message_size(REQUEST_BYTES_MAX));
     }
 }
@@ -89,17 +74,18 @@ impl Service {
 /// # Errors
 /// One line for the operator that names the setting, when it cannot start; INTERNAL when the server breaks.
 pub async fn run(config: Config) -> Result<()> {
-    let process = Process::bind(messenger_rpc::Service::Conversation, &config.serve, config.listen).await?;
+    let process = Process::bind(Service::Conversation, &config.serve, config.listen).await?;
     let peers = Peers {
-        auth: AuthServiceClient::new(process.channel(messenger_rpc::Service::Auth, &config.auth_url)?),
-        message: MessageServiceClient::new(process.channel(messenger_rpc::Service::Message, &config.message_url)?),
+        auth: AuthServiceClient::new(process.channel(Service::Auth, &config.auth_url)?),
+        message: MessageServiceClient::new(process.channel(Service::Message, &config.message_url)?),
     };
     let clock = Arc::new(SystemClock);
     let auth = process.server_auth(&peers.auth, config.names.rules(), clock.clone());
     let store = open_store(&config.store.location()?).await?;
-    let service = build(store.clone(), peers, clock).limited(config.changes.rates());
-    service.start(&process.shutdown);
-    process.serve(Served { services: &[SERVICE_NAME], routes: service.routes(auth), check: check(store) }).await
+    let conversations = build(store.clone(), peers, clock);
+    conversations.start(&process.shutdown);
+    let routes = conversations.routes(auth, config.changes.rates());
+    process.serve(Served { services: &[SERVICE_NAME], routes, check: check(store) }).await
 }
 
 /// Whether the store answers.

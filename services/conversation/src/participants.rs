@@ -17,7 +17,7 @@ impl Conversations {
     ///
     /// # Errors
     /// NOT_FOUND when the caller takes no part.
-    pub async fn participants(
+    pub(crate) async fn participants(
         &self,
         caller: UserId,
         conversation: ConversationId,
@@ -38,7 +38,7 @@ impl Conversations {
     /// # Errors
     /// NOT_FOUND (the conversation, a user), VALIDATION_FAILED (P2P, too many conversations of a user), FORBIDDEN,
     /// GROUP_FULL, VERSION_CONFLICT.
-    pub async fn add_participants(
+    pub(crate) async fn add_participants(
         &self,
         caller: UserId,
         expected: Expected,
@@ -78,7 +78,7 @@ impl Conversations {
     ///
     /// # Errors
     /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN, VERSION_CONFLICT.
-    pub async fn update_participant(
+    pub(crate) async fn update_participant(
         &self,
         caller: UserId,
         expected: Expected,
@@ -116,7 +116,7 @@ impl Conversations {
     ///
     /// # Errors
     /// NOT_FOUND (the conversation, the participant), VALIDATION_FAILED (P2P), FORBIDDEN, LAST_ADMIN, VERSION_CONFLICT.
-    pub async fn remove_participant(&self, caller: UserId, expected: Expected, user: UserId) -> Result<()> {
+    pub(crate) async fn remove_participant(&self, caller: UserId, expected: Expected, user: UserId) -> Result<()> {
         let removed = self.write_removal(caller, expected, user).await;
         let removed = self.settled(caller, expected.id, removed).await;
         Audit::of("participant.removed")

@@ -16,7 +16,7 @@ use messenger_proto::conversation::v1::{
     UpdateConversationResponse, UpdateParticipantRequest, UpdateParticipantResponse,
     conversation_service_server::ConversationService,
 };
-use messenger_rpc::{Caller, SendLimits, convert::from_proto_role, to_status};
+use messenger_rpc::{Caller, SendLimits, SendRates, convert::from_proto_role, to_status};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -26,18 +26,17 @@ use crate::{
 };
 
 /// Serves [`Conversations`].
-#[derive(Clone)]
 pub struct Rpc {
     conversations: Arc<Conversations>,
     /// Of end users: what services ask for was counted at the edge.
-    changes: Arc<SendLimits>,
+    changes: SendLimits,
 }
 
 impl Rpc {
     /// Serves these.
     #[must_use]
-    pub fn new(conversations: Arc<Conversations>, changes: Arc<SendLimits>) -> Self {
-        Self { conversations, changes }
+    pub fn new(conversations: Arc<Conversations>, rates: Option<SendRates>) -> Self {
+        Self { conversations, changes: SendLimits::new(rates) }
     }
 
     /// Counts a change of a conversation, none: one that is made.

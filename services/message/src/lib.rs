@@ -80,8 +80,8 @@ pub async fn run(config: Config) -> Result<()> {
     let bus = open_bus(&bus, &*store).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let messages = build(store.clone(), bus, peers, Arc::clone(&clock), &process.shutdown).await?;
-    let messages = messages.limited(config.sends.rates());
-    let routes = messages.routes(process.server_auth(&auth, config.names.rules(), clock));
+    let auth = process.server_auth(&auth, config.names.rules(), clock);
+    let routes = messages.routes(auth, config.sends.rates());
     process.serve(Served { services: &[SERVICE_NAME], routes, check: check(store) }).await
 }
 

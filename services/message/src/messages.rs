@@ -6,7 +6,7 @@ use bytes::Bytes;
 use messenger_bus::{EventBus, Publication};
 use messenger_core::{Clock, ConversationId, MessageId, Result, UserId, limits};
 use messenger_proto::event::v1::{MessageRead, Signal, signal::Signal as Signals};
-use messenger_rpc::{SendLimits, SendRates, timestamp};
+use messenger_rpc::timestamp;
 use messenger_telemetry::Shutdown;
 use prost::Message as _;
 
@@ -32,7 +32,6 @@ pub struct Messages {
     pub(crate) replays: Replays,
     pub(crate) shutdown: Shutdown,
     targets: Arc<Targets>,
-    sends: Arc<SendLimits>,
     bus: Arc<dyn EventBus<EntryBatch>>,
     clock: Arc<dyn Clock>,
 }
@@ -65,36 +64,13 @@ pub async fn build(
         writer.run(token).await;
         Ok(())
     });
-    let (sends, shutdown) = (Arc::new(SendLimits::new(None)), shutdown.clone());
-    Ok(Messages { store, journal, pipes, feed, replays, shutdown, targets, sends, bus, clock })
+    Ok(Messages { store, journal, pipes, feed, replays, shutdown: shutdown.clone(), targets, bus, clock })
 }
 
 impl Messages {
-    /// With these rates for end users who send by gRPC themselves. Services are not counted: the edge has done it.
-    #[must_use]
-    pub fn limited(self, rates: Option<SendRates>) -> Self {
-        let sends = Arc::new(SendLimits::new(rates));
-        let (counted, token) = (Arc::clone(&sends), self.shutdown.token.clone());
-        self.shutdown.spawn(async move { token.run_until_cancelled(counted.forget()).await });
-        Self { sends, ..self }
-    }
-
     /// A new id for a message nobody else has given one.
     pub(crate) fn new_message_id(&self) -> MessageId {
         MessageId::new(self.clock.now())
-    }
-
-    /// Counts a send of an end user.
-    ///
-    /// # Errors
-    /// RATE_LIMITED with the time after which it would pass.
-    pub(crate) fn count(&self, sender: UserId, target: Target) -> Result<()> {
-        match target {
-            Target::Receiver(receiver) => self.sends.send_to_user(sender, receiver),
-            Target::Group(conversation) | Target::Conversation(conversation) => {
-                self.sends.send_to(sender, conversation)
-            }
-        }
     }
 
     /// Stores one message.

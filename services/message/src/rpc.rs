@@ -10,7 +10,7 @@ use messenger_proto::message::v1::{
     mark_read_request::UpTo,
     message_service_server::{MessageService, MessageServiceServer},
 };
-use messenger_rpc::{Caller, MESSAGE_BYTES_MAX, ServerAuth, TraceParent, timestamp, to_status};
+use messenger_rpc::{Caller, MESSAGE_BYTES_MAX, SendLimits, SendRates, ServerAuth, TraceParent, timestamp, to_status};
 use tonic::{
     Request, Response, Status, Streaming,
     service::{Routes, RoutesBuilder},
@@ -21,7 +21,7 @@ use crate::{
     convert::{self, Provenance},
     feed::Follower,
     messages::Messages,
-    model::{ChangeSet, ReadUpTo},
+    model::{ChangeSet, ReadUpTo, Target},
     pieces::{fitting, message_bytes, state_bytes},
     replay::{LeftOut, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX},
     streams::{self, Answers, InboundDrafts},
@@ -37,13 +37,14 @@ const EXCLUDED_MAX: usize = limits::CONVERSATIONS_PER_USER_MAX as usize;
 impl Messages {
     /// The generated server behind authentication. Serve it, or put it in an in-process slot, or both.
     #[must_use]
-    pub fn routes(&self, auth: ServerAuth) -> Routes {
-        messenger_rpc::routes(auth, |routes| self.add_to(routes))
+    pub fn routes(&self, auth: ServerAuth, rates: Option<SendRates>) -> Routes {
+        messenger_rpc::routes(auth, |routes| self.add_to(routes, rates))
     }
 
-    /// Adds the generated server to others, for one layer of authentication in front of all.
-    pub fn add_to(&self, routes: &mut RoutesBuilder) {
-        let rpc = Rpc { messages: self.clone() };
+    /// Adds the generated server to others, for one layer of authentication in front of all. With these rates for end
+    /// users who send by gRPC themselves.
+    pub fn add_to(&self, routes: &mut RoutesBuilder, rates: Option<SendRates>) {
+        let rpc = Rpc { messages: self.clone(), sends: SendLimits::new(rates) };
         routes.add_service(MessageServiceServer::new(rpc).max_decoding_message_size(MESSAGE_BYTES_MAX));
     }
 }
@@ -51,9 +52,20 @@ impl Messages {
 /// The server of `messenger.message.v1`.
 struct Rpc {
     messages: Messages,
+    /// Of end users: what services send was counted at the edge.
+    sends: SendLimits,
 }
 
 impl Rpc {
+    fn count(&self, sender: UserId, target: Target) -> Result<()> {
+        match target {
+            Target::Receiver(receiver) => self.sends.send_to_user(sender, receiver),
+            Target::Group(conversation) | Target::Conversation(conversation) => {
+                self.sends.send_to(sender, conversation)
+            }
+        }
+    }
+
     async fn send_one(&self, caller: Caller, request: SendMessageRequest) -> Result<SendMessageResponse> {
         let user = caller.user_id()?;
         let draft = request.draft.ok_or_else(|| Error::invalid("draft", "is missing"))?;
@@ -62,7 +74,7 @@ impl Rpc {
         let from = Provenance { sender_id: user, message_id, resent: false, origin: 0, trace };
         let (target, draft) = convert::draft(&draft, from)?;
         if let Caller::User(_) = caller {
-            self.messages.count(user, target)?;
+            self.count(user, target)?;
         }
         let stored = self.messages.send(target, draft).await?;
         Ok(SendMessageResponse { message: Some(convert::message(&stored.message)), repeated: stored.repeated })

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use messenger_auth::Auth;
-use messenger_conversation::Service as Conversation;
+use messenger_conversation::Conversations;
 use messenger_core::{Clock, Result};
 use messenger_gateway::Services;
 use messenger_message::Messages;
@@ -43,16 +43,16 @@ impl Backend {
         let store = messenger_auth::open_store(&location).await?;
         let auth = messenger_auth::build(&config.tokens, store.clone(), clock.clone()).await?;
         auth.start(shutdown);
-        let (conversation, conversation_check) =
-            conversation(config, &channel.shown_by(Service::Conversation), clock.clone(), shutdown).await?;
+        let (conversations, conversation_check) =
+            conversations(config, &channel.shown_by(Service::Conversation), clock.clone(), shutdown).await?;
         let (messages, message_check) = messages(config, &channel.shown_by(Service::Message), clock, shutdown).await?;
         let check = all([messenger_auth::check(store), conversation_check, message_check]);
 
-        let server_auth = ServerAuth { verifier: auth.verifier(), trust };
+        let (server_auth, rates) = (ServerAuth { verifier: auth.verifier(), trust }, config.gateway.sends.rates());
         let routes = messenger_rpc::routes(server_auth, |routes| {
             auth.add_to(routes, shutdown);
-            conversation.add_to(routes);
-            messages.add_to(routes);
+            conversations.add_to(routes, rates);
+            messages.add_to(routes, rates);
         });
         slot.fill(routes.clone());
         let services = Services::new(channel.clone(), channel.clone(), channel);
@@ -60,20 +60,20 @@ impl Backend {
     }
 }
 
-async fn conversation(
+async fn conversations(
     config: &Config,
     channel: &RpcChannel,
     clock: Arc<dyn Clock>,
     shutdown: &Shutdown,
-) -> Result<(Conversation, Check)> {
+) -> Result<(Arc<Conversations>, Check)> {
     let peers = messenger_conversation::Peers {
         auth: AuthServiceClient::new(channel.clone()),
         message: MessageServiceClient::new(channel.clone()),
     };
     let store = messenger_conversation::open_store(&config.store.location()?).await?;
-    let service = messenger_conversation::build(store.clone(), peers, clock).limited(config.gateway.sends.rates());
-    service.start(shutdown);
-    Ok((service, messenger_conversation::check(store)))
+    let conversations = messenger_conversation::build(store.clone(), peers, clock);
+    conversations.start(shutdown);
+    Ok((conversations, messenger_conversation::check(store)))
 }
 
 async fn messages(
@@ -86,7 +86,6 @@ async fn messages(
     let store = messenger_message::open_store(&config.store.location()?).await?;
     let bus = messenger_message::open_bus(&config.bus()?, &*store).await?;
     let messages = messenger_message::build(store.clone(), bus, peers, clock, shutdown).await?;
-    let messages = messages.limited(config.gateway.sends.rates());
     Ok((messages, messenger_message::check(store)))
 }
 

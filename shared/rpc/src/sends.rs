@@ -1,19 +1,13 @@
 //! How often a user may send, and how often a conversation is sent to: at the edge, and by gRPC without it. A change of a
 //! conversation counts as a send to it: its participants hear of it as of one.
 
-use std::{fmt, num::NonZeroU32, time::Duration};
+use std::{fmt, num::NonZeroU32};
 
 use clap::Args;
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
-};
-use messenger_core::{ConversationId, Error, ErrorKind, UserId};
-use tokio::time::sleep;
+use messenger_core::{ConversationId, Error, UserId};
 use uuid::Uuid;
 
-/// Keys at rest are forgotten this often.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+use crate::Attempts;
 
 /// Settings of rates.
 #[derive(Debug, Clone, Args)]
@@ -74,24 +68,24 @@ pub struct SendRates {
 }
 
 /// Counts sends; switched off, everything passes.
-#[derive(Debug)]
 pub struct SendLimits(Option<Counted>);
 
-#[derive(Debug)]
 struct Counted {
-    clock: DefaultClock,
-    users: DefaultKeyedRateLimiter<UserId>,
-    targets: DefaultKeyedRateLimiter<(Uuid, Uuid)>,
+    users: Attempts<UserId>,
+    targets: Attempts<(Uuid, Uuid)>,
 }
 
 impl SendLimits {
     /// `None` switches them off (benchmarks).
     #[must_use]
     pub fn new(rates: Option<SendRates>) -> Self {
-        Self(rates.map(|rates| Counted {
-            clock: DefaultClock::default(),
-            users: RateLimiter::keyed(Quota::per_second(rates.per_user).allow_burst(rates.burst_per_user)),
-            targets: RateLimiter::keyed(Quota::per_second(rates.per_conversation)),
+        Self(rates.map(|SendRates { per_user, burst_per_user, per_conversation }| Counted {
+            users: Attempts::per_second(per_user, burst_per_user, "too many messages and changes, slow down"),
+            targets: Attempts::per_second(
+                per_conversation,
+                per_conversation,
+                "too many messages and changes in this conversation",
+            ),
         }))
     }
 
@@ -121,34 +115,18 @@ impl SendLimits {
     }
 
     fn send(&self, sender: UserId, target: (Uuid, Uuid)) -> Result<(), Error> {
-        let Some(rates) = &self.0 else { return Ok(()) };
-        let refuse = |message: &'static str, after: Duration| {
-            let after = Duration::from_millis(u64::try_from(after.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
-            Err(Error::new(ErrorKind::RateLimited, message).with_retry_after(after))
-        };
-        if let Err(refused) = rates.users.check_key(&sender) {
-            return refuse("too many messages and changes, slow down", refused.wait_time_from(rates.clock.now()));
-        }
-        if let Err(refused) = rates.targets.check_key(&target) {
-            return refuse("too many messages and changes in this conversation", refused.wait_time_from(rates.clock.now()));
-        }
-        Ok(())
-    }
-
-    /// Forgets keys at rest, again and again; never resolves.
-    pub async fn forget(&self) {
-        loop {
-            sleep(FORGET_EVERY).await;
-            if let Some(rates) = &self.0 {
-                rates.users.retain_recent();
-                rates.targets.retain_recent();
-            }
-        }
+        let Some(Counted { users, targets }) = &self.0 else { return Ok(()) };
+        users.count(&sender)?;
+        targets.count(&target)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use messenger_core::ErrorKind;
+
     use super::*;
 
     fn limits(per_user: u32, per_conversation: u32) -> SendLimits {

@@ -37,8 +37,8 @@ pub async fn a_journal_that_is_away(location: Location) {
 
     // Another process finishes it, and so does this one when the journal is back.
     let shutdown = Shutdown::new();
-    one.service.start(&shutdown);
-    other.service.start(&shutdown);
+    one.conversations.start(&shutdown);
+    other.conversations.start(&shutdown);
     journal.holds(3).await;
     assert_eq!((journal.versions(&id), journal.conversation_count()), (vec![1, 2], 2));
     one.wire.set(Fault::None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use messenger_conversation::{Peers, Service, build};
+use messenger_conversation::{Conversations, Peers, build};
 use messenger_core::{ErrorKind, SystemClock, UserId};
 use messenger_db::Location;
 use messenger_identity::{TokenRules, Verifier};
@@ -10,7 +10,7 @@ use messenger_proto::{
     conversation::v1::{self as proto, conversation_service_client::ConversationServiceClient},
     event::v1::{Participant, Role},
 };
-use messenger_rpc::{RpcChannel, ServerAuth, Trust, from_status, request_as};
+use messenger_rpc::{RpcChannel, ServerAuth, Service, Trust, from_status, request_as};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -21,7 +21,7 @@ use crate::support::open;
 #[derive(Clone)]
 pub struct Process {
     pub client: ConversationServiceClient<RpcChannel>,
-    pub service: Arc<Service>,
+    pub conversations: Arc<Conversations>,
     pub wire: Wire,
     /// Named in every change.
     pub expected_version: Option<i64>,
@@ -43,11 +43,11 @@ impl Process {
         let wire = Wire::new(journal);
         let peers = Peers { auth: auth(NOBODY), message: wire.client() };
         let clock = Arc::new(SystemClock);
-        let service = Arc::new(build(open(location).await, peers, clock.clone()));
-        let (channel, slot) = RpcChannel::in_process(messenger_rpc::Service::Gateway);
+        let conversations = build(open(location).await, peers, clock.clone());
+        let (channel, slot) = RpcChannel::in_process(Service::Gateway);
         let verifier = Arc::new(Verifier::new(TokenRules::default(), clock));
-        slot.fill(service.routes(ServerAuth { verifier, trust: Trust::certificates() }));
-        Self { client: ConversationServiceClient::new(channel), service, wire, expected_version: None }
+        slot.fill(conversations.routes(ServerAuth { verifier, trust: Trust::certificates() }, None));
+        Self { client: ConversationServiceClient::new(channel), conversations, wire, expected_version: None }
     }
 
     /// The same, whose changes are meant for this version.

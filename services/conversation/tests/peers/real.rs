@@ -48,15 +48,15 @@ impl Trio {
         let store = messenger_message::open_store(location).await.expect("opens");
         let (bus, peers) = (Arc::new(LocalBus::new()), messenger_message::Peers { conversation: client.clone() });
         let built = messenger_message::build(store, bus, peers, clock.clone(), &shutdown).await;
-        message_slot.fill(built.expect("message starts").routes(server_auth.clone()));
+        message_slot.fill(built.expect("message starts").routes(server_auth.clone(), None));
 
         let store = messenger_conversation::open_store(location).await.expect("opens");
         let peers =
             messenger_conversation::Peers { auth: auth.clone(), message: MessageServiceClient::new(of_conversation) };
-        let service = Arc::new(messenger_conversation::build(store, peers, clock));
-        service.start(&shutdown);
-        conversation_slot.fill(service.routes(server_auth));
-        let process = Process { client, service, wire: Wire::new(&Journal::new()), expected_version: None };
+        let conversations = messenger_conversation::build(store, peers, clock);
+        conversations.start(&shutdown);
+        conversation_slot.fill(conversations.routes(server_auth, None));
+        let process = Process { client, conversations, wire: Wire::new(&Journal::new()), expected_version: None };
         Self { process, auth, message, shutdown }
     }
 

@@ -203,7 +203,8 @@ pub async fn a_subscription_ends_with_its_session(world: &World) {
     verifier.set_caught_up();
     let (conversation, _) = RpcChannel::in_process(Service::Message);
     let messages = world.messages(BusLocation::Local, conversation, &Shutdown::new()).await;
-    let routes = messages.routes(ServerAuth { verifier: verifier.clone(), trust: world.credential.trust() });
+    let auth = ServerAuth { verifier: verifier.clone(), trust: world.credential.trust() };
+    let routes = messages.routes(auth, None);
     let mut client = MessageServiceClient::new(routes);
     let (now, user_id) = (SystemClock.now(), new_id());
     let expires_at = now.plus(Duration::from_secs(600));

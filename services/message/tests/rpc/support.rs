@@ -134,7 +134,7 @@ impl World {
         let shutdown = Shutdown::new();
         let messages = self.messages_at(bus, conversation, clock, &shutdown).await;
         let verifier = Arc::new(Verifier::new(TokenRules::default(), Arc::new(SystemClock)));
-        let routes = messages.routes(ServerAuth { verifier, trust: self.credential.trust() });
+        let routes = messages.routes(ServerAuth { verifier, trust: self.credential.trust() }, None);
         self.serve(routes, shutdown).await
     }
 

@@ -9,7 +9,7 @@ use messenger_proto::message::v1::{
     Draft, SendMessageRequest, SubscribeRequest, draft::Target, message_service_client::MessageServiceClient,
     subscribe_response::Event,
 };
-use messenger_rpc::{RpcChannel, SendRates, ServerAuth, Service, from_status, request_as, routes};
+use messenger_rpc::{RpcChannel, SendRates, ServerAuth, Service, from_status, request_as};
 use messenger_telemetry::Shutdown;
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, service::Routes};
@@ -35,7 +35,7 @@ impl Scene {
         let [one, burst, many] = [1, 5, 1_000].map(|rate| NonZeroU32::new(rate).expect("not zero"));
         let rates = SendRates { per_user: one, burst_per_user: burst, per_conversation: many };
         let auth = ServerAuth { verifier, trust: world.credential.trust() };
-        let routes = routes(auth, |builder| messages.limited(Some(rates)).add_to(builder));
+        let routes = messages.routes(auth, Some(rates));
         let (channel, slot) = RpcChannel::in_process(Service::Gateway);
         slot.fill(routes.clone());
         let (client, gateway) = (MessageServiceClient::new(routes), MessageServiceClient::new(channel));

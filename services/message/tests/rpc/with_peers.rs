@@ -44,8 +44,8 @@ async fn start(world: &World) -> Services {
     let server_auth = ServerAuth { verifier: auth.verifier(), trust: world.credential.trust() };
     let routes = messenger_rpc::routes(server_auth, |routes| {
         auth.add_to(routes, &shutdown);
-        conversation.add_to(routes);
-        messages.add_to(routes);
+        conversation.add_to(routes, None);
+        messages.add_to(routes, None);
     });
     slot.fill(routes.clone());
     Services { auth: AuthServiceClient::new(channel), message: world.serve(routes, shutdown).await }
