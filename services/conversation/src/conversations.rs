@@ -23,7 +23,7 @@ use crate::{
 /// All conversations. A change is answered only when the journal has it; UNAVAILABLE means it may be recorded and is
 /// then completed later, and asking again is harmless.
 pub struct Conversations {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Store,
     pub(crate) users: Users,
     pub(crate) outbox: Outbox,
     pub(crate) clock: Arc<dyn Clock>,
@@ -34,7 +34,7 @@ pub struct Conversations {
 impl Conversations {
     /// The conversations in `store`, of the users auth knows.
     #[must_use]
-    pub(crate) fn new(store: Arc<dyn Store>, users: Users, outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(store: Store, users: Users, outbox: Outbox, clock: Arc<dyn Clock>) -> Self {
         Self { store, users, outbox, clock, refusals: AuditLimit::default() }
     }
 
@@ -177,7 +177,7 @@ impl Conversations {
 
     async fn write_update(&self, caller: UserId, expected: Expected, update: GroupUpdate) -> Result<Conversation> {
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::Update, expected, caller).await?;
+        let found = lock_for(&mut tx, Action::Update, expected, caller).await?;
         let name = update.name.unwrap_or_else(|| found.name.clone());
         let is_restricted = update.is_restricted.unwrap_or(found.is_restricted);
         if name == found.name && is_restricted == found.is_restricted {
@@ -214,7 +214,7 @@ impl Conversations {
 
 /// Takes the conversation's row, then reads the caller's role: what is decided by it cannot be stale.
 pub(crate) async fn lock_for(
-    tx: &mut dyn Transaction,
+    tx: &mut Transaction,
     action: Action,
     expected: Expected,
     caller: UserId,
@@ -228,14 +228,14 @@ pub(crate) async fn lock_for(
 
 /// Writes a conversation that does not exist yet, with its participants.
 async fn create(
-    mut tx: Box<dyn Transaction>,
+    mut tx: Transaction,
     mut conversation: Conversation,
     participants: Vec<Participant>,
 ) -> Result<Conversation> {
     conversation.version = 1;
     conversation.participant_count = count(&participants);
     tx.insert_conversation(&conversation).await?;
-    insert_participants(&mut *tx, &participants).await?;
+    insert_participants(&mut tx, &participants).await?;
     tx.record(conversation.id, &convert::pending(&conversation, Change::Created(participants))).await?;
     tx.commit().await?;
     Ok(conversation)
@@ -243,7 +243,7 @@ async fn create(
 
 /// Writes the next version of a locked conversation.
 pub(crate) async fn commit(
-    mut tx: Box<dyn Transaction>,
+    mut tx: Transaction,
     mut conversation: Conversation,
     change: Change,
 ) -> Result<Conversation> {
@@ -255,7 +255,7 @@ pub(crate) async fn commit(
 }
 
 /// Adds the participants to what their users take part in.
-pub(crate) async fn insert_participants(tx: &mut dyn Transaction, participants: &[Participant]) -> Result<()> {
+pub(crate) async fn insert_participants(tx: &mut Transaction, participants: &[Participant]) -> Result<()> {
     tx.insert_participants(participants).await?;
     let users: Vec<UserId> = participants.iter().map(|participant| participant.user_id).collect();
     policy::check_conversations(tx.join(&users).await?)

@@ -44,7 +44,7 @@ pub struct Peers {
 
 /// Puts the service together.
 #[must_use]
-pub fn build(store: Arc<dyn Store>, peers: Peers, clock: Arc<dyn Clock>) -> Arc<Conversations> {
+pub fn build(store: Store, peers: Peers, clock: Arc<dyn Clock>) -> Arc<Conversations> {
     let outbox = Outbox::new(store.clone(), peers.message);
     Arc::new(Conversations::new(store, Users::new(peers.auth), outbox, clock))
 }
@@ -90,7 +90,7 @@ pub async fn run(config: Config) -> Result<()> {
 
 /// Whether the store answers.
 #[must_use]
-pub fn check(store: Arc<dyn Store>) -> Check {
+pub fn check(store: Store) -> Check {
     Box::new(move || {
         let store = store.clone();
         Box::pin(async move { store.undelivered(None, 1).await.map(drop) })

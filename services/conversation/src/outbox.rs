@@ -2,7 +2,7 @@
 //! the journal has them. Sending anything twice, late, or from several processes at once does no harm: the journal takes
 //! each version once, and only in order.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use messenger_core::{ConversationId, Error, Result, UserId};
@@ -27,14 +27,14 @@ const CONVERSATIONS_AT_ONCE_MAX: u32 = 16;
 /// The changes the journal does not have yet.
 #[derive(Clone)]
 pub struct Outbox {
-    store: Arc<dyn Store>,
+    store: Store,
     message: MessageServiceClient<RpcChannel>,
 }
 
 impl Outbox {
     /// The outbox in `store`, sent to the message service.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, message: MessageServiceClient<RpcChannel>) -> Self {
+    pub fn new(store: Store, message: MessageServiceClient<RpcChannel>) -> Self {
         Self { store, message }
     }
 

@@ -56,7 +56,7 @@ impl Conversations {
         policy::check(Action::AddParticipants, view.conversation.conversation_type, Some(view.role))?;
         self.users.check_exist(caller, users).await?;
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::AddParticipants, expected, caller).await?;
+        let found = lock_for(&mut tx, Action::AddParticipants, expected, caller).await?;
         let there = tx.participants(id, users).await?.into_iter();
         let mut participants: HashMap<UserId, Participant> = there.map(|there| (there.user_id, there)).collect();
         let now = self.clock.now();
@@ -67,7 +67,7 @@ impl Conversations {
         } else {
             let participant_count = found.participant_count + count(&added);
             policy::check_group_size(found.is_restricted, participant_count)?;
-            insert_participants(&mut *tx, &added).await?;
+            insert_participants(&mut tx, &added).await?;
             participants.extend(added.iter().map(|added| (added.user_id, added.clone())));
             commit(tx, Conversation { participant_count, ..found }, Change::ParticipantsAdded(added)).await?;
         }
@@ -97,7 +97,7 @@ impl Conversations {
     async fn write_role(&self, caller: UserId, expected: Expected, user: UserId, role: Role) -> Result<Participant> {
         let id = expected.id;
         let mut tx = self.store.begin().await?;
-        let found = lock_for(&mut *tx, Action::ChangeRole, expected, caller).await?;
+        let found = lock_for(&mut tx, Action::ChangeRole, expected, caller).await?;
         let mut participant = tx.participant(id, user).await?.ok_or_else(no_such_participant)?;
         if participant.role == role {
             tx.rollback().await?;
@@ -130,7 +130,7 @@ impl Conversations {
         let id = expected.id;
         let mut tx = self.store.begin().await?;
         let action = if caller == user { Action::Leave } else { Action::RemoveOther };
-        let found = lock_for(&mut *tx, action, expected, caller).await?;
+        let found = lock_for(&mut tx, action, expected, caller).await?;
         let participant = tx.participant(id, user).await?.ok_or_else(no_such_participant)?;
         let has_other_admin = tx.has_other_admin(id, user).await?;
         policy::check_departure(participant.role, has_other_admin, found.participant_count)?;

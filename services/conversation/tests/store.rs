@@ -2,12 +2,10 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 use messenger_conversation::{
     model::{Conversation, Pair, Participant, PendingChange},
-    store::{Store, Transaction},
+    store::Store,
 };
 use messenger_core::{ConversationId, ConversationType, Id, ParticipantId, Role, Timestamp, UserId, page::PageSize};
 use messenger_db::Location;
@@ -55,7 +53,7 @@ fn participant(conversation: ConversationId, user_id: UserId, role: Role) -> Par
 }
 
 /// A group of these users, all ADMIN.
-async fn group(store: &Arc<dyn Store>, users: &[UserId]) -> Conversation {
+async fn group(store: &Store, users: &[UserId]) -> Conversation {
     let group = conversation(ConversationType::Group);
     let mut tx = store.begin().await.expect("begins");
     tx.insert_conversation(&group).await.expect("inserts");
@@ -66,7 +64,7 @@ async fn group(store: &Arc<dyn Store>, users: &[UserId]) -> Conversation {
     group
 }
 
-async fn p2p(store: &Arc<dyn Store>, pair: Pair) -> Option<Conversation> {
+async fn p2p(store: &Store, pair: Pair) -> Option<Conversation> {
     let made = conversation(ConversationType::P2p);
     let mut tx = store.begin().await.expect("begins");
     if !tx.claim_p2p(pair, made.id).await.expect("claims") {
@@ -137,7 +135,7 @@ async fn one_claim_of_a_pair_wins(location: Location) {
     let users = users(2);
     let pair = Pair::new(users[0], users[1]).expect("two users");
     let claims = (0..20).map(|n| {
-        let store = Arc::clone(&stores[n % 2]);
+        let store = stores[n % 2].clone();
         tokio::spawn(async move { p2p(&store, pair).await })
     });
     let won: Vec<_> = join_all(claims).await.into_iter().filter_map(|claim| claim.expect("no panic")).collect();
@@ -152,7 +150,7 @@ async fn versions_are_consecutive(location: Location) {
     let stores = [open(&location).await, open(&location).await];
     let made = group(&stores[0], &users(1)).await;
     let writers = (0..20).map(|n| {
-        let (store, id) = (Arc::clone(&stores[n % 2]), made.id);
+        let (store, id) = (stores[n % 2].clone(), made.id);
         tokio::spawn(async move {
             let mut tx = store.begin().await.expect("begins");
             let mut found = tx.lock(id).await.expect("locks").expect("there");
@@ -169,8 +167,8 @@ async fn versions_are_consecutive(location: Location) {
     assert_eq!(versions, (2..=17).collect::<Vec<_>>());
 }
 
-async fn demote_unless_last(store: &Arc<dyn Store>, group: ConversationId, user: UserId) -> bool {
-    let mut tx: Box<dyn Transaction> = store.begin().await.expect("begins");
+async fn demote_unless_last(store: &Store, group: ConversationId, user: UserId) -> bool {
+    let mut tx = store.begin().await.expect("begins");
     tx.lock(group).await.expect("locks").expect("there");
     if !tx.has_other_admin(group, user).await.expect("reads") {
         tx.rollback().await.expect("rolls back");
@@ -188,7 +186,7 @@ async fn the_lock_makes_later_reads_fresh(location: Location) {
     let users = users(10);
     let made = group(&stores[0], &users).await;
     let demotions = users.iter().enumerate().map(|(n, user)| {
-        let (store, id, user) = (Arc::clone(&stores[n % 2]), made.id, *user);
+        let (store, id, user) = (stores[n % 2].clone(), made.id, *user);
         tokio::spawn(async move { demote_unless_last(&store, id, user).await })
     });
     let demoted = join_all(demotions).await.into_iter().filter(|done| *done.as_ref().expect("no panic")).count();
@@ -262,7 +260,7 @@ async fn two_changes_with_users_in_common(location: Location) {
     let forward = users(300);
     let backward: Vec<UserId> = forward.iter().rev().copied().collect();
     let changes = (0..12).map(|n| {
-        let (store, users) = (Arc::clone(&stores[n % 2]), if n % 2 == 0 { forward.clone() } else { backward.clone() });
+        let (store, users) = (stores[n % 2].clone(), if n % 2 == 0 { forward.clone() } else { backward.clone() });
         tokio::spawn(async move { group(&store, &users).await })
     });
     join_all(changes).await.into_iter().for_each(|change| drop(change.expect("no deadlock")));

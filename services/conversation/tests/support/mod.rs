@@ -1,7 +1,5 @@
 //! A database of its own for each test, on either engine.
 
-use std::sync::Arc;
-
 use messenger_conversation::store::Store;
 use messenger_db::Location;
 
@@ -25,7 +23,7 @@ macro_rules! on_both_stores {
 pub(crate) use on_both_stores;
 
 /// One more process's view of the store.
-pub async fn open(location: &Location) -> Arc<dyn Store> {
+pub async fn open(location: &Location) -> Store {
     messenger_conversation::open_store(location).await.expect("the test's store opens")
 }
 
