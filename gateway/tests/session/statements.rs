@@ -22,9 +22,8 @@ use crate::{client::Client, world::World};
 
 /// A client that comes back costs as many at most.
 const STATEMENTS_MAX: usize = 2;
-/// What runs without any client: the pool's look at a session that is given back, what is looked at now and then.
-const OF_NOBODY: [&str; 4] =
-    ["statement_timestamp()", "SELECT identity, last_position FROM journal", "FROM outbox", "FROM revocation"];
+/// What runs without any client: what is looked at now and then.
+const OF_NOBODY: [&str; 3] = ["SELECT identity, last_position FROM journal", "FROM outbox", "FROM revocation"];
 
 /// Statements since they were last taken.
 #[derive(Clone, Default)]

@@ -1,7 +1,8 @@
 //! Opens, tunes and migrates the store of one context on PostgreSQL or SQLite, and sorts driver errors.
 //!
-//! No database future may be dropped: sqlx 0.9 leaves a session inside a transaction when `begin` is cancelled, and the
-//! next acknowledged write is lost. Transactions go through [`run()`]; the pools throw away a session that breaks the rule.
+//! No database future may be dropped: sqlx 0.9 leaves a connection inside a transaction when `begin` is cancelled, and the
+//! next acknowledged write is lost. Transactions go through [`run()`]; the pools throw away what breaks the rule. Only a
+//! limit may end one: [`PostgresPool`] closes the session with it.
 
 mod database;
 mod error;
@@ -19,7 +20,7 @@ pub use error::error;
 pub use list::List;
 pub use location::{Location, StoreArgs};
 pub use migration::Migration;
-pub use postgres::{migrate_postgres, open_postgres, postgres_options};
+pub use postgres::{migrate_postgres, postgres_options};
 pub use postgres_pool::{PostgresPool, PostgresTransaction};
 pub use run::run;
 pub use sqlite::{SqlitePools, open_sqlite};

@@ -3,10 +3,7 @@
 use std::{str::FromStr as _, time::Duration};
 
 use messenger_core::{Error, ErrorKind};
-use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
 use crate::{
@@ -16,9 +13,6 @@ use crate::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Idle sessions older than this are pinged before use: the server may have been restarted meanwhile.
-pub(crate) const PING_AFTER: Duration = Duration::from_secs(1);
 
 /// How to connect for `context`: its schema first in the search path, its name for `pg_stat_activity`, and time-outs
 /// that free what a stuck session holds (statement 5 s, lock 2 s, idle in a transaction 5 s). A later `options` wins.
@@ -34,46 +28,6 @@ pub fn postgres_options(url: &str, context: &'static str) -> Result<PgConnectOpt
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "5s"),
     ]))
-}
-
-/// Migrates the schema of `context` (made if it is missing) and opens a pool of at most `connections_max` sessions on
-/// it. Waiting for a session is bounded by 2 s.
-///
-/// # Errors
-/// As [`migrate_postgres`].
-pub async fn open_postgres(
-    url: &str,
-    context: &'static str,
-    migrations: &[Migration],
-    connections_max: u32,
-) -> Result<PgPool, Error> {
-    let options = migrate_postgres(url, context, migrations).await?;
-    Ok(PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|session, state| {
-            Box::pin(async move {
-                if state.idle_for > PING_AFTER {
-                    session.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_release(|session, _| Box::pin(is_outside_transaction(session)))
-        .connect_lazy_with(options))
-}
-
-/// The time of the transaction is that of the statement only when the statement is the whole transaction. Costs a round
-/// trip after the answer; `ROLLBACK` would do as well, but makes the server log a warning each time.
-async fn is_outside_transaction(session: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    // Unprepared: Bind and Execute are two messages, each with a time of its own.
-    let row = sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(session).await?;
-    let is_outside: bool = row.try_get(0)?;
-    if !is_outside {
-        tracing::error!("a session came back to the pool inside a transaction and was closed");
-    }
-    Ok(is_outside)
 }
 
 /// Migrates the schema of `context` (made if it is missing); gives the [`postgres_options`] to connect to it with. On a

@@ -1,21 +1,16 @@
 //! How processes end, and what the health of a service follows.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use messenger_proto::message::v1::{
     SubscribeRequest, message_service_client::MessageServiceClient, subscribe_response::Event,
 };
 use messenger_testkit::{
-    Cluster, Part, Settings, Shape, database,
+    Cluster, Link, Part, Settings, Shape, database,
     process::{Launch, Process, free_address},
 };
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::time::timeout;
 use tonic::Request;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,48 +59,15 @@ async fn an_interrupt_ends_in_order_and_a_second_one_at_once() -> anyhow::Result
     Ok(())
 }
 
-/// The way to the database, which can be cut.
-struct Link {
-    address: SocketAddr,
-    task: Option<AbortOnDropHandle<()>>,
-}
-
-impl Link {
-    async fn to(server: &str) -> anyhow::Result<Self> {
-        let mut link = Self { address: free_address()?, task: None };
-        link.open(server).await?;
-        Ok(link)
-    }
-
-    async fn open(&mut self, server: &str) -> anyhow::Result<()> {
-        let (listener, server) = (TcpListener::bind(self.address).await?, server.to_owned());
-        let accept = async move {
-            let mut open = Vec::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let server = server.clone();
-                open.push(AbortOnDropHandle::new(tokio::spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(server).await {
-                        let _ = copy_bidirectional(&mut near, &mut far).await;
-                    }
-                })));
-            }
-        };
-        self.task = Some(AbortOnDropHandle::new(tokio::spawn(accept)));
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn readiness_follows_the_database() -> anyhow::Result<()> {
     let url = database::create().await?;
-    let (_, rest) = url.split_once('@').context("a user")?;
-    let (server, _) = rest.split_once('/').context("a database")?;
-    let mut link = Link::to(server).await?;
+    let (link, through) = Link::to_url(&url).await;
     let operators = free_address()?;
     let arguments = vec![
         format!("--listen={}", free_address()?),
         format!("--metrics-listen={operators}"),
-        format!("--database-url={}", url.replace(server, &link.address.to_string())),
+        format!("--database-url={through}"),
         format!("--service-secret={}", "0123456789abcdef".repeat(2)),
     ];
     let auth = Process::start(&Launch { binary: "messenger-auth", arguments, environment: Vec::new() }).await?;
@@ -115,9 +77,9 @@ async fn readiness_follows_the_database() -> anyhow::Result<()> {
         timeout(PATIENCE, asked).await.with_context(|| format!("not {status} in time"))
     };
     says(200).await?;
-    link.task = None;
+    link.cut();
     says(503).await?;
-    link.open(server).await?;
+    link.mend();
     says(200).await?;
     ensure!(auth.terminate().await?.code() == Some(0));
     Ok(())

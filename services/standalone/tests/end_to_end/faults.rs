@@ -1,11 +1,20 @@
 //! Processes are killed, databases go away: nothing acknowledged is lost, nothing comes twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use anyhow::ensure;
-use messenger_testkit::{Cluster, Part, Shape, TestClient, User, Wire};
+use anyhow::{Context as _, ensure};
+use futures_util::future::join_all;
+use messenger_testkit::{
+    Api, Cluster, Link, Part, Shape, TestClient, User, Wire, database,
+    process::{Launch, Process, free_address},
+};
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::{task::JoinSet, time::timeout};
 
 /// Messages sent under the key `n` and acknowledged, with the id they got.
 type Acknowledged = BTreeMap<u64, Value>;
@@ -166,6 +175,42 @@ async fn a_database_that_is_away_refuses_sends_and_comes_back() -> anyhow::Resul
     ensure!(receiver.until("new_message").await?["content"] == "before");
     ensure!(receiver.until("new_message").await?["content"] == "during");
     Ok(())
+}
+
+/// As when its host dies and another one takes over the address: nobody says that the connections are over. With more
+/// callers than sessions all of them wait for an answer, or are used before they are pinged.
+#[tokio::test]
+async fn a_database_that_falls_silent_is_left_for_the_one_in_its_place() -> anyhow::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let (url, folder, edge) = (database::create().await?, tempfile::tempdir()?, free_address()?);
+    let (link, through) = Link::to_url(&url).await;
+    let arguments = vec![
+        format!("--listen={edge}"),
+        format!("--grpc-listen={}", free_address()?),
+        format!("--data-dir={}", folder.path().display()),
+        format!("--database-url={through}"),
+        "--no-rate-limits".to_owned(),
+    ];
+    let messenger = Process::start(&Launch { binary: "messenger", arguments, environment: Vec::new() }).await?;
+    let api = Api::new(format!("http://{edge}"));
+    let ann = api.register("ann").await?;
+    let group = format!("conversations/{}", api.group(&ann, false, &[]).await?);
+    let pages = ["users/me".to_owned(), format!("{group}/participants"), format!("{group}/messages")];
+    let mut callers = JoinSet::new();
+    for page in pages.iter().cycle().take(60).cloned() {
+        let (api, ann) = (api.clone(), ann.clone());
+        callers.spawn(async move { while api.call(Method::GET, &page, Some(&ann.token), None).await.is_ok() {} });
+    }
+    let all_are_answered = async || {
+        let all = async || join_all(pages.iter().cycle().take(60).map(|page| api.get(&ann, page))).await;
+        timeout(PATIENCE, async { while all().await.iter().any(Result::is_err) {} }).await
+    };
+    all_are_answered().await.context("not all are answered before")?;
+    link.silence();
+    all_are_answered().await.context("not all are answered again")?;
+    callers.shutdown().await;
+    ensure!(messenger.terminate().await?.code() == Some(0));
+    database::drop(&url).await
 }
 
 #[tokio::test]
