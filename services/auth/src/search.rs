@@ -6,16 +6,18 @@ use std::collections::BTreeSet;
 use messenger_core::{Error, Result};
 
 const QUERY_CHARS_MAX: usize = 100;
+/// Of one name: those of its other words cost every search that meets them.
+const WORDS_MAX: usize = 8;
 
 /// The words a user is stored under, each cut at the length of the longest query. A name counts from each of its
-/// words on ("ann lee", "lee"), so that a query of several words is a prefix too.
+/// first eight words on ("ann lee", "lee"), so that a query of several words is a prefix too.
 #[must_use]
 pub fn words(full_name: &str) -> Vec<String> {
     let name = normal(full_name);
     let mut words = BTreeSet::from([cut(&name)]);
     let mut before = ' ';
     for (at, c) in name.char_indices() {
-        if c.is_alphanumeric() && !before.is_alphanumeric() {
+        if words.len() < WORDS_MAX && c.is_alphanumeric() && !before.is_alphanumeric() {
             words.insert(cut(&name[at..]));
         }
         before = c;
@@ -79,6 +81,12 @@ mod tests {
         for query in ["nn", "e lee", "example", "%", "_", "ann lee x"] {
             assert!(!found(query, "Ann Lee"), "{query}");
         }
+    }
+
+    #[test]
+    fn a_name_of_many_words_costs_no_more_than_one_of_eight() {
+        let name = "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10";
+        assert!(words(name).len() == 8 && found("w8 w9", name) && !found("w9", name));
     }
 
     #[test]
