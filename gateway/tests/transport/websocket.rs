@@ -1,10 +1,6 @@
 //! Plain WebSocket: the first frame, answers, bad frames that are answered, readers that are slow or gone.
 
-use std::{
-    io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream as StdTcpStream,
-    time::Duration,
-};
+use std::time::Duration;
 
 use messenger_auth::TokenConfig;
 use serde_json::{Value, json};
@@ -107,42 +103,6 @@ async fn pings_are_answered_and_silence_is_closed() {
     let token = server.register().await.token;
     let answer = raw(&server, &session(&token, &[])).await;
     assert_eq!(close_code(&answer), Some(1008));
-}
-
-/// So many sockets are open to this side: what it was told to the end of is not.
-fn count_open(sockets: &mut Vec<StdTcpStream>) -> usize {
-    sockets.retain_mut(|socket| {
-        let mut buffer = [0; 4_096];
-        loop {
-            match socket.read(&mut buffer) {
-                Ok(0) => return false,
-                Ok(_) => {}
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
-            }
-        }
-    });
-    sockets.len()
-}
-
-/// They are told goodbye and stay; each has a second to.
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_that_do_not_go_are_counted() {
-    let server = Server::start(Settings::default().with("--connections-per-user=5")).await;
-    let token = server.register().await.token;
-    let (mut sockets, not_a_frame) = (Vec::new(), [0x83, 0x80, 0, 0, 0, 0]);
-    for _ in 0..60 {
-        let mut socket = StdTcpStream::connect(server.address).expect("the server listens");
-        socket.write_all(&session(&token, &not_a_frame)).expect("the server reads");
-        let mut status = [0; 12];
-        socket.read_exact(&mut status).expect("an answer");
-        if status.ends_with(b"101") {
-            socket.set_nonblocking(true).expect("set");
-            sockets.push(socket);
-        } else {
-            assert!(status.ends_with(b"429"), "{}", String::from_utf8_lossy(&status));
-        }
-        assert!(count_open(&mut sockets) <= 25, "5 that are open and 20 that say goodbye");
-    }
 }
 
 #[tokio::test]
