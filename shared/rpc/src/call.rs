@@ -117,6 +117,15 @@ impl CallLayer {
         Ok(Some((caller, seat)))
     }
 
+    /// Marks the answer to a service that was not believed.
+    fn refuse(&self, request: &Parts, error: Error) -> Response<AxumBody> {
+        let mut answer = refuse(error);
+        if request.headers.contains_key(SERVICE) && Caller::shown(&self.auth, request).is_err() {
+            answer.headers_mut().insert(SERVICE_REFUSED, HeaderValue::from_static("true"));
+        }
+        answer
+    }
+
     fn seat(&self, user: UserId) -> Option<Seat> {
         let answer = self.answers_to_users.try_acquire(user, ANSWERS_TO_USER_MAX)?;
         Some((Arc::clone(&self.calls_of_users).try_acquire_owned().ok()?, answer))
@@ -155,7 +164,7 @@ where
             let (caller, seat) = match layer.admit(&head).await {
                 Ok(Some(admitted)) => admitted,
                 Ok(None) => return Ok(Status::unimplemented("there is no such call").into_http()),
-                Err(error) => return Ok(not_admitted(&head, error)),
+                Err(error) => return Ok(layer.refuse(&head, error)),
             };
             head.extensions.insert(caller);
             let mut limit = deadline(&head.headers).unwrap_or(HANDLER_TIMEOUT);
@@ -210,15 +219,6 @@ where
         Err(_) => refuse(deadline_exceeded()),
     };
     Ok(response)
-}
-
-fn not_admitted(request: &Parts, error: Error) -> Response<AxumBody> {
-    let is_service = error.kind() == ErrorKind::Unauthenticated && request.headers.contains_key(SERVICE);
-    let mut answer = refuse(error);
-    if is_service {
-        answer.headers_mut().insert(SERVICE_REFUSED, HeaderValue::from_static("true"));
-    }
-    answer
 }
 
 pub(crate) fn refuse<R: Default>(error: Error) -> Response<R> {
