@@ -92,7 +92,7 @@ impl Gateway {
         gateway
     }
 
-    fn spawn_tasks(self: &Arc<Self>) {
+    fn spawn_tasks(&self) {
         let (auth, message) = (&self.services.auth, &self.services.message);
         let (hub, verifier, drained) = (&self.hub, &self.verifier, &self.drained);
         self.shutdown.spawn(feed::run(Arc::clone(hub), message.clone(), drained.clone()));
