@@ -197,7 +197,7 @@ async fn a_database_that_falls_silent_is_left_for_the_one_in_its_place() -> anyh
     let group = format!("conversations/{}", api.group(&ann, false, &[]).await?);
     let pages = ["users/me".to_owned(), format!("{group}/participants"), format!("{group}/messages")];
     let mut callers = JoinSet::new();
-    for page in pages.iter().cycle().take(60).cloned() {
+    for page in pages.clone().into_iter().cycle().take(60) {
         let (api, ann) = (api.clone(), ann.clone());
         callers.spawn(async move { while api.call(Method::GET, &page, Some(&ann.token), None).await.is_ok() {} });
     }
