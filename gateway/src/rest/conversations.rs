@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    counted,
     extract::{Caller, Expected, Json, Page, Path, Query, idempotency_key},
     json, next_cursor, users,
 };
@@ -213,11 +214,11 @@ async fn update(
     Json(ConversationChange { name, is_restricted }): Json<ConversationChange>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
-    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
-    let (conversation_id, expected_version) = (conversation_id.to_string(), expected.version()?);
-    let request = proto::UpdateConversationRequest { conversation_id, name, is_restricted, expected_version };
+    let (id, expected_version) = (conversation_id.to_string(), expected.version()?);
+    let request = proto::UpdateConversationRequest { conversation_id: id, name, is_restricted, expected_version };
     let request = request_as(caller.user_id(), request);
-    let answer = gateway.services.conversation.clone().update_conversation(request).await?.into_inner();
+    let mut service = gateway.services.conversation.clone();
+    let answer = counted(&gateway, &caller, conversation_id, service.update_conversation(request)).await?;
     own(&gateway, &caller, StatusCode::OK, answer.conversation).await
 }
 

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    counted,
     extract::{Caller, Json, Path, Query, count, idempotency_key},
     json,
 };
@@ -128,7 +129,6 @@ async fn send(
     Json(body): Json<NewMessage>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
-    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
     let draft = proto::Draft {
         target: Some(proto::draft::Target::ConversationId(conversation_id.to_string())),
         content: body.content,
@@ -137,7 +137,8 @@ async fn send(
         metadata: body.metadata.map(|json| json.get().to_owned()),
     };
     let request = request_as(caller.user_id(), proto::SendMessageRequest { draft: Some(draft) });
-    let answer = gateway.services.message.clone().send_message(request).await?.into_inner();
+    let mut service = gateway.services.message.clone();
+    let answer = counted(&gateway, &caller, conversation_id, service.send_message(request)).await?;
     let status = if answer.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok(json(status, &MessageObject::from(&answer.message.unwrap_or_default())))
 }

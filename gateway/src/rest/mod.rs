@@ -22,12 +22,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use messenger_core::{Error, ErrorKind};
+use messenger_core::{ConversationId, Error, ErrorKind};
+use messenger_rpc::from_status;
 use serde::Serialize;
+use tonic::Status;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::limits::AuthLimits;
+use self::{extract::Caller, limits::AuthLimits};
 use crate::{page, problem::Problem, session::Gateway};
 
 /// Where the API lives.
@@ -61,6 +63,17 @@ pub fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .layer(from_fn_with_state(Arc::clone(gateway), layers::origin))
         .layer(layers::cors(&gateway.config.allowed_origins))
         .layer(from_fn_with_state(Arc::clone(gateway), layers::observe))
+}
+
+/// Makes a call that sends to a conversation or changes it: counted for the caller and, if the caller takes part, for it.
+async fn counted<T>(
+    gateway: &Gateway,
+    caller: &Caller,
+    conversation: ConversationId,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Error> {
+    let call = async { Ok(call.await.map_err(|status| from_status(&status))?.into_inner()) };
+    gateway.rates.sends.counted((caller.user_id(), conversation), call).await
 }
 
 async fn not_found() -> Problem {

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    counted,
     extract::{Caller, Expected, Json, Page, Path, Query},
     json, next_cursor, users,
 };
@@ -96,11 +97,11 @@ async fn add(
     Json(NewParticipants { user_ids }): Json<NewParticipants>,
 ) -> Answer {
     let conversation_id = ConversationId::parse("id", &id)?;
-    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
     let (id, expected_version) = (conversation_id.to_string(), expected.version()?);
     let request = proto::AddParticipantsRequest { conversation_id: id, user_ids, expected_version };
     let request = request_as(caller.user_id(), request);
-    let answer = gateway.services.conversation.clone().add_participants(request).await?.into_inner();
+    let mut service = gateway.services.conversation.clone();
+    let answer = counted(&gateway, &caller, conversation_id, service.add_participants(request)).await?;
     let beside = Beside::read(&gateway, caller.user_id(), conversation_id, &answer.participants).await?;
     let participants = answer.participants.iter().map(|participant| beside.name(participant)).collect();
     Ok(json(StatusCode::OK, &Participants { participants, next_cursor: None }))
@@ -125,7 +126,6 @@ async fn update(
         "MEMBER" => event::Role::Member,
         _ => return Err(Error::invalid("role", "must be ADMIN or MEMBER").into()),
     };
-    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
     let request = proto::UpdateParticipantRequest {
         conversation_id: conversation_id.to_string(),
         user_id: UserId::parse("userId", &user_id)?.to_string(),
@@ -133,7 +133,8 @@ async fn update(
         expected_version: expected.version()?,
     };
     let request = request_as(caller.user_id(), request);
-    let answer = gateway.services.conversation.clone().update_participant(request).await?.into_inner();
+    let mut service = gateway.services.conversation.clone();
+    let answer = counted(&gateway, &caller, conversation_id, service.update_participant(request)).await?;
     let participant = answer.participant.unwrap_or_default();
     let one = std::slice::from_ref(&participant);
     let beside = Beside::read(&gateway, caller.user_id(), conversation_id, one).await?;
@@ -176,10 +177,11 @@ async fn remove_user(
     user_id: UserId,
 ) -> Result<StatusCode, Problem> {
     let conversation_id = ConversationId::parse("id", id)?;
-    gateway.rates.sends.send_to(caller.user_id(), conversation_id)?;
-    let (conversation_id, user_id) = (conversation_id.to_string(), user_id.to_string());
-    let request = proto::RemoveParticipantRequest { conversation_id, user_id, expected_version: expected.version()? };
-    gateway.services.conversation.clone().remove_participant(request_as(caller.user_id(), request)).await?;
+    let (id, user_id) = (conversation_id.to_string(), user_id.to_string());
+    let request =
+        proto::RemoveParticipantRequest { conversation_id: id, user_id, expected_version: expected.version()? };
+    let (request, mut service) = (request_as(caller.user_id(), request), gateway.services.conversation.clone());
+    counted(gateway, caller, conversation_id, service.remove_participant(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

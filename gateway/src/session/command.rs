@@ -1,6 +1,6 @@
 //! What a client may ask for: each event decoded, checked at the edge, and handed on.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use messenger_core::{
     Bug, ClientMessageId, Content, ConversationId, Cursor, Error, ErrorKind, MessageId, Metadata, UserId, is_seeded,
@@ -134,7 +134,8 @@ impl Session {
             if self.connection.is_leaving() {
                 return Err(Error::draining());
             }
-            let undecided = Undecided::new(draft, message_id, request.clone(), weight);
+            let sends = Arc::clone(&self.gateway.rates.sends);
+            let undecided = Undecided::new(draft, message_id, request.clone(), weight, sends);
             if is_seeded(Bug::ConcurrentHandlers) {
                 bugs::send_concurrently(&self.gateway.pipe, undecided);
                 return Ok(());

@@ -6,11 +6,11 @@
 use std::{
     collections::BTreeMap,
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use messenger_core::{Error, ErrorKind, MessageId};
+use messenger_core::{ConversationId, Error, ErrorKind, MessageId};
 use messenger_proto::{
     event::v1::ConversationType,
     message::v1::{
@@ -18,7 +18,7 @@ use messenger_proto::{
         draft_outcome::Outcome, message_service_client::MessageServiceClient,
     },
 };
-use messenger_rpc::{RpcChannel, TraceParent};
+use messenger_rpc::{RpcChannel, SendLimits, TraceParent};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
@@ -49,14 +49,16 @@ const EXPIRE_EVERY: Duration = Duration::from_millis(250);
 pub struct Undecided {
     tagged: TaggedDraft,
     request: Request,
+    /// Hears what becomes of it.
+    sends: Arc<SendLimits>,
     /// In what its connection may have undecided.
     weight: usize,
     deadline: Instant,
 }
 
 impl Undecided {
-    /// A draft of the connection that asks.
-    pub fn new(draft: Draft, message_id: MessageId, request: Request, weight: usize) -> Self {
+    /// A draft of the connection that asks, counted by these limits.
+    pub fn new(draft: Draft, message_id: MessageId, request: Request, weight: usize, sends: Arc<SendLimits>) -> Self {
         let (connection, span) = (request.connection(), request.span());
         if let Some(Target::GroupId(id) | Target::ConversationId(id)) = &draft.target {
             span.record("conversation.id", id.as_str());
@@ -70,7 +72,7 @@ impl Undecided {
             origin: connection.origin,
             traceparent: TraceParent::of(span).to_text(),
         };
-        Self { tagged, request, weight, deadline: Instant::now() + DECIDED_WITHIN }
+        Self { tagged, request, sends, weight, deadline: Instant::now() + DECIDED_WITHIN }
     }
 
     fn bytes(&self) -> usize {
@@ -84,12 +86,26 @@ impl Undecided {
                 let is_p2p = *conversation_type == i32::from(ConversationType::P2p);
                 // An earlier send with the same client message id has another message id.
                 let is_new = message.id == self.tagged.message_id;
+                self.tell_limits(None);
                 self.request.stored(message, is_p2p && is_new);
             }
-            Some(Outcome::Error(error)) => self.request.fail(&messenger_rpc::from_rpc_status(error)),
+            Some(Outcome::Error(error)) => {
+                let error = messenger_rpc::from_rpc_status(error);
+                self.tell_limits(Some(error.kind()));
+                self.request.fail(&error);
+            }
             Some(Outcome::Stored(_)) | None => self.request.fail(&Error::internal("an outcome says nothing")),
         }
         self.request.connection().settle(self.weight);
+    }
+
+    fn tell_limits(&self, error: Option<ErrorKind>) {
+        let target = self.tagged.draft.as_ref().and_then(|draft| draft.target.as_ref());
+        if let Some(Target::GroupId(id) | Target::ConversationId(id)) = target
+            && let Ok(conversation) = ConversationId::parse("conversationId", id)
+        {
+            self.sends.answered(self.request.connection().user_id, conversation, error);
+        }
     }
 
     fn fail(&self, kind: ErrorKind, message: &'static str) {

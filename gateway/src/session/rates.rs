@@ -1,6 +1,6 @@
 //! How often a user may send, and what is a flood of events.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use messenger_core::{Error, UserId};
 use messenger_rpc::{Attempts, SendLimits, SendRates};
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 /// Rates of sends and of events; switched off, everything passes.
 pub struct Rates {
     /// Of sends.
-    pub sends: SendLimits,
+    pub sends: Arc<SendLimits>,
     /// Events a second of one connection.
     flood: Option<u64>,
     /// Of calls by REST.
@@ -67,7 +67,7 @@ impl Rates {
     #[must_use]
     pub fn new(rates: Option<SendRates>) -> Self {
         let flood = rates.map(|rates| u64::from(rates.per_user.get()) * u64::from(FLOOD_FACTOR));
-        Self { sends: SendLimits::new(rates), flood, calls: rates.map(calls) }
+        Self { sends: Arc::new(SendLimits::new(rates)), flood, calls: rates.map(calls) }
     }
 
     /// Counts a call of a user by REST.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use messenger_testkit::{TestClient, Wire};
+use messenger_testkit::{TestClient, User, Wire};
 use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{
@@ -117,6 +117,27 @@ async fn row_84_changes_of_a_conversation_without_end() {
         let refused = refused(join_all((0..100).map(|_| change())).await);
         assert!(refused > 0, "{method} {path}");
     }
+    world.unharmed().await;
+}
+
+/// Told that there is too much in a conversation, they would know that there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn row_84_strangers_do_not_use_up_the_rate_of_a_conversation() {
+    let world = World::start_limited().await;
+    let eve = world.register("eve").await;
+    let group = world.api.group(&eve, false, &[]).await.expect("a group");
+    let path = format!("conversations/{group}/messages");
+    let mut member = world.connect(&eve).await;
+    member.request("send_message", json!({ "groupId": group, "content": "first" })).await.expect("stored");
+    let strangers = join_all(["ann", "bea", "cyd", "dan"].map(|name| world.register(name))).await;
+    let knock = |stranger: &User| {
+        let message = json!({ "content": "x" });
+        world.request(Method::POST, &path).bearer_auth(&stranger.token).json(&message).send()
+    };
+    for answer in join_all(strangers.iter().cycle().take(100).map(knock)).await {
+        assert_eq!(answer.expect("an answer").status(), StatusCode::NOT_FOUND);
+    }
+    member.request("send_message", json!({ "groupId": group, "content": "second" })).await.expect("stored");
     world.unharmed().await;
 }
 

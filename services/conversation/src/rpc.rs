@@ -39,14 +39,28 @@ impl Rpc {
         Self { conversations, changes: SendLimits::new(rates) }
     }
 
-    /// Counts a change of a conversation, none: one that is made.
-    fn count<T>(&self, request: &Request<T>, of: impl FnOnce(&T) -> Option<&str>) -> Result<(), Status> {
+    /// Counts a conversation that is made.
+    fn count<T>(&self, request: &Request<T>) -> Result<(), Status> {
         let Ok(Caller::User(user)) = Caller::of(request) else { return Ok(()) };
-        let counted = match of(request.get_ref()) {
-            None => self.changes.create(user.user_id),
-            Some(id) => conversation_id(id).and_then(|id| self.changes.send_to(user.user_id, id)),
+        self.changes.create(user.user_id).map_err(to_status)
+    }
+
+    /// Counts a change of a conversation, and answers as [`Self::answer`].
+    async fn change<Asked, Answer, Work>(
+        &self,
+        request: Request<Asked>,
+        of: impl FnOnce(&Asked) -> &str,
+        work: impl FnOnce(Arc<Conversations>, UserId, Asked) -> Work,
+    ) -> Result<Response<Answer>, Status>
+    where
+        Work: Future<Output = Result<Answer, Error>>,
+    {
+        let Ok(Caller::User(user)) = Caller::of(&request) else { return self.answer(request, work).await };
+        let changed = (user.user_id, conversation_id(of(request.get_ref())).map_err(to_status)?);
+        let counted = async |conversations, caller, asked| {
+            self.changes.counted(changed, work(conversations, caller, asked)).await
         };
-        counted.map_err(to_status)
+        self.answer(request, counted).await
     }
 
     /// Names the caller. The work outlives one who leaves, as every call's does: no database future is dropped.
@@ -74,7 +88,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<GetOrCreateP2pRequest>,
     ) -> Result<Response<GetOrCreateP2pResponse>, Status> {
-        self.count(&request, |_| None)?;
+        self.count(&request)?;
         self.answer(request, |conversations, caller, asked| async move {
             let other = user_id(&asked.user_id)?;
             let (found, created) = conversations.get_or_create_p2p(caller, other).await?;
@@ -87,7 +101,7 @@ impl ConversationService for Rpc {
         &self,
         request: Request<CreateGroupRequest>,
     ) -> Result<Response<CreateGroupResponse>, Status> {
-        self.count(&request, |_| None)?;
+        self.count(&request)?;
         self.answer(request, |conversations, caller, asked| async move {
             let name = short_text("name", &asked.name, GROUP_NAME_CHARS_MAX)?;
             let members = ids("memberIds", &asked.member_ids, USERS_PER_REQUEST_MAX)?;
@@ -139,14 +153,17 @@ impl ConversationService for Rpc {
         &self,
         request: Request<UpdateConversationRequest>,
     ) -> Result<Response<UpdateConversationResponse>, Status> {
-        self.count(&request, |asked| Some(&asked.conversation_id))?;
-        self.answer(request, |conversations, caller, asked| async move {
-            let expected = expected(&asked.conversation_id, asked.expected_version)?;
-            let name = asked.name.map(|name| short_text("name", &name, GROUP_NAME_CHARS_MAX)).transpose()?;
-            let update = GroupUpdate { name, is_restricted: asked.is_restricted };
-            let updated = conversations.update(caller, expected, update).await?;
-            Ok(UpdateConversationResponse { conversation: Some(view(updated)) })
-        })
+        self.change(
+            request,
+            |asked| &asked.conversation_id,
+            |conversations, caller, asked| async move {
+                let expected = expected(&asked.conversation_id, asked.expected_version)?;
+                let name = asked.name.map(|name| short_text("name", &name, GROUP_NAME_CHARS_MAX)).transpose()?;
+                let update = GroupUpdate { name, is_restricted: asked.is_restricted };
+                let updated = conversations.update(caller, expected, update).await?;
+                Ok(UpdateConversationResponse { conversation: Some(view(updated)) })
+            },
+        )
         .await
     }
 
@@ -154,13 +171,16 @@ impl ConversationService for Rpc {
         &self,
         request: Request<AddParticipantsRequest>,
     ) -> Result<Response<AddParticipantsResponse>, Status> {
-        self.count(&request, |asked| Some(&asked.conversation_id))?;
-        self.answer(request, |conversations, caller, asked| async move {
-            let expected = expected(&asked.conversation_id, asked.expected_version)?;
-            let users = some_users("userIds", &asked.user_ids)?;
-            let added = conversations.add_participants(caller, expected, users).await?;
-            Ok(AddParticipantsResponse { participants: participants(added) })
-        })
+        self.change(
+            request,
+            |asked| &asked.conversation_id,
+            |conversations, caller, asked| async move {
+                let expected = expected(&asked.conversation_id, asked.expected_version)?;
+                let users = some_users("userIds", &asked.user_ids)?;
+                let added = conversations.add_participants(caller, expected, users).await?;
+                Ok(AddParticipantsResponse { participants: participants(added) })
+            },
+        )
         .await
     }
 
@@ -168,13 +188,16 @@ impl ConversationService for Rpc {
         &self,
         request: Request<UpdateParticipantRequest>,
     ) -> Result<Response<UpdateParticipantResponse>, Status> {
-        self.count(&request, |asked| Some(&asked.conversation_id))?;
-        self.answer(request, |conversations, caller, asked| async move {
-            let expected = expected(&asked.conversation_id, asked.expected_version)?;
-            let (user, role) = (user_id(&asked.user_id)?, from_proto_role(asked.role)?);
-            let updated = conversations.update_participant(caller, expected, user, role).await?;
-            Ok(UpdateParticipantResponse { participant: Some(participant(updated)) })
-        })
+        self.change(
+            request,
+            |asked| &asked.conversation_id,
+            |conversations, caller, asked| async move {
+                let expected = expected(&asked.conversation_id, asked.expected_version)?;
+                let (user, role) = (user_id(&asked.user_id)?, from_proto_role(asked.role)?);
+                let updated = conversations.update_participant(caller, expected, user, role).await?;
+                Ok(UpdateParticipantResponse { participant: Some(participant(updated)) })
+            },
+        )
         .await
     }
 
@@ -182,12 +205,15 @@ impl ConversationService for Rpc {
         &self,
         request: Request<RemoveParticipantRequest>,
     ) -> Result<Response<RemoveParticipantResponse>, Status> {
-        self.count(&request, |asked| Some(&asked.conversation_id))?;
-        self.answer(request, |conversations, caller, asked| async move {
-            let expected = expected(&asked.conversation_id, asked.expected_version)?;
-            conversations.remove_participant(caller, expected, user_id(&asked.user_id)?).await?;
-            Ok(RemoveParticipantResponse {})
-        })
+        self.change(
+            request,
+            |asked| &asked.conversation_id,
+            |conversations, caller, asked| async move {
+                let expected = expected(&asked.conversation_id, asked.expected_version)?;
+                conversations.remove_participant(caller, expected, user_id(&asked.user_id)?).await?;
+                Ok(RemoveParticipantResponse {})
+            },
+        )
         .await
     }
 

@@ -21,7 +21,7 @@ use crate::{
     convert::{self, Provenance},
     feed::Follower,
     messages::Messages,
-    model::{ChangeSet, ReadUpTo, Target},
+    model::{ChangeSet, Draft, DraftOutcome, ReadUpTo, Target},
     pieces::{fitting, message_bytes, state_bytes},
     replay::{LeftOut, PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX},
     streams::{self, Answers, InboundDrafts},
@@ -57,11 +57,16 @@ struct Rpc {
 }
 
 impl Rpc {
-    fn count(&self, sender: UserId, target: Target) -> Result<()> {
+    /// Counts what an end user sends.
+    async fn send_counted(&self, target: Target, draft: Draft) -> DraftOutcome {
+        let (sender, send) = (draft.sender_id, self.messages.send(target, draft));
         match target {
-            Target::Receiver(receiver) => self.sends.send_to_user(sender, receiver),
+            Target::Receiver(receiver) => {
+                self.sends.send_to_user(sender, receiver)?;
+                send.await
+            }
             Target::Group(conversation) | Target::Conversation(conversation) => {
-                self.sends.send_to(sender, conversation)
+                self.sends.counted((sender, conversation), send).await
             }
         }
     }
@@ -73,10 +78,10 @@ impl Rpc {
         let trace = TraceParent::of(&Span::current());
         let from = Provenance { sender_id: user, message_id, resent: false, origin: 0, trace };
         let (target, draft) = convert::draft(&draft, from)?;
-        if let Caller::User(_) = caller {
-            self.count(user, target)?;
-        }
-        let stored = self.messages.send(target, draft).await?;
+        let stored = match caller {
+            Caller::User(_) => self.send_counted(target, draft).await?,
+            Caller::Service { .. } => self.messages.send(target, draft).await?,
+        };
         Ok(SendMessageResponse { message: Some(convert::message(&stored.message)), repeated: stored.repeated })
     }
 

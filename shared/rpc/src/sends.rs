@@ -1,13 +1,20 @@
 //! How often a user may send, and how often a conversation is sent to: at the edge, and by gRPC without it. A change of a
 //! conversation counts as a send to it: its participants hear of it as of one.
 
-use std::{fmt, num::NonZeroU32};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use clap::Args;
-use messenger_core::{ConversationId, Error, UserId};
+use messenger_core::{Cache, ConversationId, Error, ErrorKind, UserId};
 use uuid::Uuid;
 
 use crate::Attempts;
+
+/// Users and conversations of which it is known that they belong together, and at most twice as many.
+const PARTICIPANTS_KNOWN: usize = 50_000;
 
 /// Settings of rates.
 #[derive(Debug, Clone, Args)]
@@ -73,6 +80,8 @@ pub struct SendLimits(Option<Counted>);
 struct Counted {
     users: Attempts<UserId>,
     targets: Attempts<(Uuid, Uuid)>,
+    /// Who took part in what when it was last answered.
+    participants: Mutex<Cache<(UserId, ConversationId), bool>>,
 }
 
 impl SendLimits {
@@ -86,15 +95,53 @@ impl SendLimits {
                 per_conversation,
                 "too many messages and changes in this conversation",
             ),
+            participants: Mutex::new(Cache::new(PARTICIPANTS_KNOWN)),
         }))
     }
 
-    /// Counts a send to a conversation, or a change of it.
+    /// Counts a send to a conversation, or a change of it: for the sender, and for the conversation if the sender is known
+    /// to take part in it. Who does not, or may not post, must neither use up its rate nor learn that there is such a
+    /// conversation.
     ///
     /// # Errors
     /// RATE_LIMITED with the time after which it would pass.
     pub fn send_to(&self, sender: UserId, conversation: ConversationId) -> Result<(), Error> {
-        self.send(sender, (conversation.uuid(), Uuid::nil()))
+        let Some(Counted { users, targets, participants }) = &self.0 else { return Ok(()) };
+        users.count(&sender)?;
+        match lock(participants).get(&(sender, conversation)) {
+            Some(true) => targets.count(&(conversation.uuid(), Uuid::nil())),
+            Some(false) | None => Ok(()),
+        }
+    }
+
+    /// What became of a send to a conversation, or a change of it: none, or the error.
+    pub fn answered(&self, sender: UserId, conversation: ConversationId, error: Option<ErrorKind>) {
+        let takes_part = match error {
+            None => true,
+            Some(ErrorKind::NotFound | ErrorKind::Forbidden) => false,
+            Some(_) => return,
+        };
+        let Some(Counted { participants, .. }) = &self.0 else { return };
+        let mut participants = lock(participants);
+        // Strangers take no room.
+        if participants.get(&(sender, conversation)).unwrap_or(false) != takes_part {
+            participants.insert((sender, conversation), takes_part);
+        }
+    }
+
+    /// The same around the work.
+    ///
+    /// # Errors
+    /// RATE_LIMITED, and those of the work.
+    pub async fn counted<T>(
+        &self,
+        (sender, conversation): (UserId, ConversationId),
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.send_to(sender, conversation)?;
+        let result = work.await;
+        self.answered(sender, conversation, result.as_ref().err().map(Error::kind));
+        result
     }
 
     /// Counts a send to another user.
@@ -102,8 +149,10 @@ impl SendLimits {
     /// # Errors
     /// RATE_LIMITED with the time after which it would pass.
     pub fn send_to_user(&self, sender: UserId, receiver: UserId) -> Result<(), Error> {
+        let Some(Counted { users, targets, .. }) = &self.0 else { return Ok(()) };
         let (one, other) = (sender.uuid(), receiver.uuid());
-        self.send(sender, (one.min(other), one.max(other)))
+        users.count(&sender)?;
+        targets.count(&(one.min(other), one.max(other)))
     }
 
     /// Counts a conversation that is made.
@@ -113,19 +162,21 @@ impl SendLimits {
     pub fn create(&self, creator: UserId) -> Result<(), Error> {
         self.send_to_user(creator, creator)
     }
+}
 
-    fn send(&self, sender: UserId, target: (Uuid, Uuid)) -> Result<(), Error> {
-        let Some(Counted { users, targets }) = &self.0 else { return Ok(()) };
-        users.count(&sender)?;
-        targets.count(&target)
+impl fmt::Debug for SendLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendLimits").finish_non_exhaustive()
     }
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use messenger_core::ErrorKind;
 
     use super::*;
 
@@ -148,6 +199,24 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::RateLimited);
         assert!(error.retry_after().is_some_and(|after| after > Duration::ZERO && after <= Duration::from_secs(1)));
         assert!(limits.send_to(user(2), conversation).is_ok(), "others are not touched");
+    }
+
+    #[test]
+    fn only_participants_use_up_the_rate_of_a_conversation() {
+        let (limits, conversation) = (limits(9, 2), ConversationId::from_uuid(Uuid::from_u128(9)));
+        let outcome = |number, error| {
+            let counted = limits.send_to(user(number), conversation);
+            if counted.is_ok() {
+                limits.answered(user(number), conversation, error);
+            }
+            counted.is_ok()
+        };
+        assert!((0..9).all(|_| outcome(7, Some(ErrorKind::NotFound))), "a stranger, at its own rate");
+        assert!(outcome(1, None) && outcome(2, None), "not known yet");
+        assert!(outcome(1, None) && outcome(2, None) && !outcome(1, None));
+        assert!(outcome(8, Some(ErrorKind::NotFound)), "a stranger does not learn of it");
+        limits.answered(user(1), conversation, Some(ErrorKind::NotFound));
+        assert!(outcome(1, Some(ErrorKind::NotFound)), "nor does who was removed");
     }
 
     #[test]
