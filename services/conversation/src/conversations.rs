@@ -235,7 +235,7 @@ async fn create(
     conversation.version = 1;
     conversation.participant_count = count(&participants);
     tx.insert_conversation(&conversation).await?;
-    insert_participants(&mut tx, &participants).await?;
+    insert_participants(&mut tx, conversation.conversation_type, &participants).await?;
     tx.record(conversation.id, &convert::pending(&conversation, Change::Created(participants))).await?;
     tx.commit().await?;
     Ok(conversation)
@@ -255,10 +255,15 @@ pub(crate) async fn commit(
 }
 
 /// Adds the participants to what their users take part in.
-pub(crate) async fn insert_participants(tx: &mut Transaction, participants: &[Participant]) -> Result<()> {
+pub(crate) async fn insert_participants(
+    tx: &mut Transaction,
+    kind: ConversationType,
+    participants: &[Participant],
+) -> Result<()> {
     tx.insert_participants(participants).await?;
     let users: Vec<UserId> = participants.iter().map(|participant| participant.user_id).collect();
-    policy::check_conversations(tx.join(&users).await?)
+    let counts = tx.join(&users).await?;
+    participants.iter().try_for_each(|one| policy::check_conversations(kind, one.role, counts[&one.user_id]))
 }
 
 pub(crate) fn new_participant_at(

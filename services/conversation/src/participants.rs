@@ -67,7 +67,7 @@ impl Conversations {
         } else {
             let participant_count = found.participant_count + count(&added);
             policy::check_group_size(found.is_restricted, participant_count)?;
-            insert_participants(&mut tx, &added).await?;
+            insert_participants(&mut tx, found.conversation_type, &added).await?;
             participants.extend(added.iter().map(|added| (added.user_id, added.clone())));
             commit(tx, Conversation { participant_count, ..found }, Change::ParticipantsAdded(added)).await?;
         }

@@ -73,16 +73,20 @@ pub fn check_departure(role: Role, has_other_admin: bool, participant_count: i64
     if participant_count <= 1 { Ok(()) } else { check_demotion(role, has_other_admin) }
 }
 
-/// Whether a user may take part in this many conversations.
+/// Whether a user may take part in this many conversations, the one that is begun in this role included. Nobody becomes a
+/// MEMBER of a group by oneself.
 ///
 /// # Errors
-/// VALIDATION_FAILED over 5,000: not GROUP_FULL, for it is the user that is full.
-pub fn check_conversations(conversation_count: i64) -> Result<(), Error> {
-    let most = limits::CONVERSATIONS_PER_USER_MAX;
+/// VALIDATION_FAILED over 5,000, as a MEMBER of a group 4,000: not GROUP_FULL, for it is the user that is full.
+pub fn check_conversations(kind: ConversationType, role: Role, conversation_count: i64) -> Result<(), Error> {
+    let (most, of) = match (kind, role) {
+        (ConversationType::Group, Role::Member) => (limits::CONVERSATIONS_BY_OTHERS_MAX, "whom others add "),
+        _ => (limits::CONVERSATIONS_PER_USER_MAX, ""),
+    };
     if conversation_count <= most {
         return Ok(());
     }
-    let message = format!("a user takes part in at most {most} conversations");
+    let message = format!("a user {of}takes part in at most {most} conversations");
     Err(Error::new(ErrorKind::ValidationFailed, message))
 }
 
@@ -162,7 +166,13 @@ mod tests {
 
     #[test]
     fn conversations_per_user() {
-        assert_eq!(kind(check_conversations(5_000)), None);
-        assert_eq!(kind(check_conversations(5_001)), Some(ValidationFailed));
+        for (kind_of, role, most) in [
+            (ConversationType::Group, Role::Member, 4_000),
+            (ConversationType::Group, Role::Admin, 5_000),
+            (ConversationType::P2p, Role::Member, 5_000),
+        ] {
+            assert_eq!(kind(check_conversations(kind_of, role, most)), None);
+            assert_eq!(kind(check_conversations(kind_of, role, most + 1)), Some(ValidationFailed));
+        }
     }
 }

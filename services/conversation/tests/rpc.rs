@@ -11,7 +11,10 @@ use faults::{
     a_refusal_waits_for_the_journal_too, an_answer_that_is_lost,
 };
 use futures_util::future::join_all;
-use messenger_core::{ErrorKind, UserId, limits::CONVERSATIONS_PER_USER_MAX};
+use messenger_core::{
+    ErrorKind, UserId,
+    limits::{CONVERSATIONS_BY_OTHERS_MAX, CONVERSATIONS_PER_USER_MAX},
+};
 use messenger_db::Location;
 use messenger_proto::{
     conversation::v1 as proto,
@@ -300,17 +303,26 @@ async fn conversations_of_a_user_are_bounded(location: Location) {
     let (one, _, journal) = two(&location).await;
     let (ann, full) = (user(), user());
     let id = one.group(ann, &[], false).await.expect("made");
-    let mut tx = open(&location).await.begin().await.expect("begins");
-    for _ in 1..CONVERSATIONS_PER_USER_MAX {
-        tx.join(&[full]).await.expect("counts");
-    }
-    tx.commit().await.expect("commits");
-    one.add(ann, &id, &[full]).await.expect("the last one");
-    assert_eq!(kind(one.p2p(ann, full).await), Some(ErrorKind::ValidationFailed));
-    assert_eq!(kind(one.group(full, &[], false).await), Some(ErrorKind::ValidationFailed));
+    let store = open(&location).await;
+    let joins = async |count| {
+        let mut tx = store.begin().await.expect("begins");
+        for _ in 0..count {
+            tx.join(&[full]).await.expect("counts");
+        }
+        tx.commit().await.expect("commits");
+    };
+    joins(CONVERSATIONS_BY_OTHERS_MAX - 1).await;
+    one.add(ann, &id, &[full]).await.expect("the last that others add");
+    let (another, refused) = (one.group(ann, &[], false).await.expect("made"), Some(ErrorKind::ValidationFailed));
+    assert_eq!(kind(one.add(ann, &another, &[full]).await), refused);
+    assert_eq!(kind(one.group(ann, &[full], false).await), refused);
+    one.group(full, &[], false).await.expect("its own");
+    joins(CONVERSATIONS_PER_USER_MAX - CONVERSATIONS_BY_OTHERS_MAX - 1).await;
+    assert_eq!(kind(one.p2p(ann, full).await), refused);
+    assert_eq!(kind(one.group(full, &[], false).await), refused);
     one.remove(full, &id, full).await.expect("left");
     assert!(one.p2p(ann, full).await.expect("one is free again").created);
-    assert_eq!(journal.conversation_count(), 2);
+    assert_eq!(journal.conversation_count(), 4);
 }
 
 async fn bad_input_is_refused(location: Location) {

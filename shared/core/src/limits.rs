@@ -20,6 +20,9 @@ pub const GROUP_PARTICIPANTS_MAX: i64 = 1_000;
 pub const RESTRICTED_GROUP_PARTICIPANTS_MAX: i64 = 100_000;
 /// Conversations of one user.
 pub const CONVERSATIONS_PER_USER_MAX: i64 = 5_000;
+/// The same when others put the user into a group: what is left is for P2P and groups of the user's own, which no stranger
+/// can take away by groups.
+pub const CONVERSATIONS_BY_OTHERS_MAX: i64 = 4_000;
 /// Characters in a password at least.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// Characters in a password at most: an attacker could have megabytes hashed.

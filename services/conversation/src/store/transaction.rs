@@ -1,8 +1,11 @@
 //! The steps of one change.
 
+use std::collections::HashMap;
+
 use messenger_core::{ConversationId, Result, UserId};
 use messenger_db::{List, Sql};
 use tracing::instrument;
+use uuid::Uuid;
 
 use super::rows::{ConversationRow, ParticipantRow, read};
 use crate::model::{Conversation, GroupRequest, Pair, Participant, PendingChange};
@@ -190,26 +193,26 @@ impl Transaction {
         Ok(())
     }
 
-    /// Counts one conversation more for each of the users; the highest count there is then. In the order of the users,
-    /// so that two changes with users in common wait for each other and do not deadlock.
+    /// Counts one conversation more for each of the users; how many each has then. In the order of the users, so that two
+    /// changes with users in common wait for each other and do not deadlock.
     #[instrument(level = "debug", skip_all)]
-    pub async fn join(&mut self, users: &[UserId]) -> Result<i64> {
-        let counts: Vec<(i64,)> = self
+    pub async fn join(&mut self, users: &[UserId]) -> Result<HashMap<UserId, i64>> {
+        let counts: Vec<(Uuid, i64)> = self
             .tx
             .statement(Sql {
                 postgres: "INSERT INTO participation (user_id, conversation_count)
                      SELECT value, 1 FROM unnest($1) AS value ORDER BY value
                      ON CONFLICT (user_id) DO UPDATE SET conversation_count = participation.conversation_count + 1
-                     RETURNING conversation_count",
+                     RETURNING user_id, conversation_count",
                 sqlite: "INSERT INTO participation (user_id, conversation_count)
                      SELECT unhex(value, '-'), 1 FROM json_each($1) WHERE true
                      ON CONFLICT (user_id) DO UPDATE SET conversation_count = participation.conversation_count + 1
-                     RETURNING conversation_count",
+                     RETURNING user_id, conversation_count",
             })
             .bind(List::from(users))
             .fetch_all()
             .await?;
-        Ok(counts.into_iter().max().map_or(0, |(count,)| count))
+        Ok(counts.into_iter().map(|(user, count)| (UserId::from_uuid(user), count)).collect())
     }
 
     /// Counts one conversation less for the user.
