@@ -221,19 +221,24 @@ impl Users {
         let mut users = self.store.search(&range, (&word, after), i64::from(rows) + 1).await?;
         let has_more = users.len() > rows as usize;
         users.truncate(rows as usize);
-        let last = users.last().filter(|_| has_more);
-        let next_page_token = last.map_or_else(String::new, |last| page::encode_token(&last.id.to_string()));
-        Ok(UserPage { users, next_page_token })
+        let last = match users.last().filter(|_| has_more) {
+            Some(last) => Some((last.id, 0)),
+            None => self.store.search_end(&range, (&word, after)).await?,
+        };
+        let token = |(id, lower)| page::encode_token(&format!("{id} {lower}"));
+        Ok(UserPage { users, next_page_token: last.map_or_else(String::new, token) })
     }
 
-    /// A token names the last user seen, not the word it was found by: that may have changed.
+    /// A token names the user whose word was the last that was looked at, and which word that was: it may have changed.
     async fn search_start(&self, range: &WordRange, token: &str) -> Result<(String, UserId)> {
-        let Some(id) = page::decode_token(token)? else {
+        let Some(token) = page::decode_token(token)? else {
             return Ok((range.from.clone(), UserId::from_uuid(Uuid::nil())));
         };
         let invalid = || Error::invalid("cursor", "is not a page token of this list");
-        let id = UserId::parse("cursor", &id).map_err(|_| invalid())?;
-        Ok((self.store.lowest_word(id, range).await?.ok_or_else(invalid)?, id))
+        let (id, lower) = token.split_once(' ').ok_or_else(invalid)?;
+        let id = UserId::parse("cursor", id).map_err(|_| invalid())?;
+        let lower: u8 = lower.parse().map_err(|_| invalid())?;
+        Ok((self.store.word(id, range, i64::from(lower)).await?.ok_or_else(invalid)?, id))
     }
 
     /// Replaces what is given of a user's profile.

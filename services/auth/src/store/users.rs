@@ -15,6 +15,9 @@ use crate::{
     search::WordRange,
 };
 
+/// Words looked at for one page of a search: of accounts whose words stand in each other's way nobody waits for more.
+const SEARCHED_WORDS_MAX: i64 = 1_000;
+
 impl Store {
     /// A new account under its search words, with its first session. Errors: EMAIL_TAKEN.
     #[instrument(level = "debug", skip_all)]
@@ -92,30 +95,57 @@ impl Store {
         Ok(rows.into_iter().map(user).collect())
     }
 
-    /// The lowest of a user's words in the range: by it the user stands in a search.
+    /// One of a user's words in the range, by how many are lower; by the lowest, 0, the user stands in a search.
     #[instrument(level = "debug", skip_all)]
-    pub async fn lowest_word(&self, id: UserId, range: &WordRange) -> Result<Option<String>> {
+    pub async fn word(&self, id: UserId, range: &WordRange, lower: i64) -> Result<Option<String>> {
         let row: Option<(String,)> = self
             .database
-            .read("SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 ORDER BY word LIMIT 1")
+            .read(
+                "SELECT word FROM user_search WHERE user_id = $1 AND word >= $2 AND word < $3 \
+                 ORDER BY word LIMIT 1 OFFSET $4",
+            )
             .bind(id.uuid())
             .bind(&range.from)
             .bind(&range.below)
+            .bind(lower)
             .fetch_optional()
             .await?;
         Ok(row.map(|(word,)| word))
     }
 
+    /// Where a search stands that has read so many words after this one as it may for a page: whose word that is, and how
+    /// many of that user's are lower. None when it has read them all.
+    #[instrument(level = "debug", skip_all)]
+    pub async fn search_end(&self, range: &WordRange, after: (&str, UserId)) -> Result<Option<(UserId, i64)>> {
+        let row: Option<(Uuid, i64)> = self
+            .database
+            .read(
+                "SELECT s.user_id, (SELECT COUNT(*) FROM user_search l \
+                                    WHERE l.user_id = s.user_id AND l.word >= $1 AND l.word < s.word) \
+                 FROM user_search s WHERE s.word < $2 AND (s.word, s.user_id) > ($3, $4) \
+                 ORDER BY s.word, s.user_id LIMIT 1 OFFSET $5",
+            )
+            .bind(&range.from)
+            .bind(&range.below)
+            .bind(after.0)
+            .bind(after.1.uuid())
+            .bind(SEARCHED_WORDS_MAX - 1)
+            .fetch_optional()
+            .await?;
+        Ok(row.map(|(user, lower)| (UserId::from_uuid(user), lower)))
+    }
+
     /// Users by their lowest word in the range, after this word and user (the range's beginning and the nil id: from the
-    /// first).
+    /// first). Looks at 1,000 words: who stands behind them is found from [`Self::search_end`] on.
     #[instrument(level = "debug", skip_all)]
     pub async fn search(&self, range: &WordRange, after: (&str, UserId), rows_max: i64) -> Result<Vec<User>> {
         let rows: Vec<UserRow> = self
             .database
             .read(
                 "SELECT a.id, a.email, a.full_name, a.designation, a.created_at \
-                 FROM user_search s JOIN account a ON a.id = s.user_id \
-                 WHERE s.word < $2 AND (s.word, s.user_id) > ($3, $4) AND NOT EXISTS ( \
+                 FROM (SELECT word, user_id FROM user_search WHERE word < $2 AND (word, user_id) > ($3, $4) \
+                       ORDER BY word, user_id LIMIT $6) s JOIN account a ON a.id = s.user_id \
+                 WHERE NOT EXISTS ( \
                      SELECT 1 FROM user_search l WHERE l.user_id = s.user_id AND l.word >= $1 AND l.word < s.word) \
                  ORDER BY s.word, s.user_id LIMIT $5",
             )
@@ -124,6 +154,7 @@ impl Store {
             .bind(after.0)
             .bind(after.1.uuid())
             .bind(rows_max)
+            .bind(SEARCHED_WORDS_MAX)
             .fetch_all()
             .await?;
         Ok(rows.into_iter().map(user).collect())

@@ -59,6 +59,7 @@ contract!(
     one_of_ten_registrations_wins,
     accounts_are_found,
     a_search_shows_each_user_once,
+    a_search_looks_at_so_many_words,
     profiles_change_in_parts,
     a_changed_password_lets_no_session_begin,
     a_password_change_and_a_login_cannot_both_win,
@@ -184,7 +185,7 @@ async fn a_search_shows_each_user_once(test_store: &TestStore) {
         let page = store.search(&range, (&after.0, after.1), 10).await.expect("found");
         seen.extend(page.iter().map(|user| user.id));
         let Some(last) = page.last() else { break };
-        after = (store.lowest_word(last.id, &range).await.expect("answered").expect("stands there"), last.id);
+        after = (store.word(last.id, &range, 0).await.expect("answered").expect("stands there"), last.id);
     }
     assert_eq!(seen.len(), 25);
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
@@ -193,6 +194,28 @@ async fn a_search_shows_each_user_once(test_store: &TestStore) {
         let found = store.search(&range, (&range.from, UserId::from_uuid(Uuid::nil())), 100).await.expect("found");
         assert_eq!(found.len(), count, "{query}");
     }
+}
+
+/// Users who stand before a page with other words of theirs behind it.
+async fn a_search_looks_at_so_many_words(test_store: &TestStore) {
+    let store = test_store.open().await;
+    for n in 0..200 {
+        let name = format!("aa{n} ab ac ad ae af ag ah");
+        registered(&store, &name, &format!("{n}@example.org")).await;
+    }
+    let (last, _) = registered(&store, "az", "last@example.org").await;
+    let range = WordRange::new("a").expect("a query");
+    let (mut after, mut pages) = (("ab".to_owned(), UserId::from_uuid(Uuid::nil())), 0);
+    let found = loop {
+        let found = store.search(&range, (&after.0, after.1), 10).await.expect("found");
+        pages += 1;
+        let Some((user, lower)) = store.search_end(&range, (&after.0, after.1)).await.expect("answered") else {
+            break found;
+        };
+        assert!(found.is_empty(), "they stand before it");
+        after = (store.word(user, &range, lower).await.expect("answered").expect("its word"), user);
+    };
+    assert_eq!((found.iter().map(|user| user.id).collect::<Vec<_>>(), pages), (vec![last.user.id], 2));
 }
 
 async fn profiles_change_in_parts(test_store: &TestStore) {
@@ -208,7 +231,7 @@ async fn profiles_change_in_parts(test_store: &TestStore) {
     assert_eq!(users[0].profile, Profile { full_name: name, designation: String::new() });
     for (query, is_found) in [("smith", true), ("lee", false), ("ann@", false)] {
         let range = WordRange::new(query).expect("a query");
-        let word = store.lowest_word(ann.user.id, &range).await.expect("answered");
+        let word = store.word(ann.user.id, &range, 0).await.expect("answered");
         assert_eq!(word.is_some(), is_found, "{query}");
     }
     let error = store.update_profile(UserId::new(NOW), designated).await.expect_err("nobody");
