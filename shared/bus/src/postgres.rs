@@ -12,13 +12,18 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{BusKey, BusReceiver, Carried, EventBus, Publication, envelope::Envelope, remote::Node};
 
 const RECONNECT_DELAY: Duration = Duration::from_millis(500);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// For what no time-out of the server can see: one that is gone without a word.
+const ANSWER_LIMIT: Duration = Duration::from_secs(7);
 /// Batches are not sent: they would not fit.
 const BATCH_BYTES_MAX: usize = 0;
 /// Characters of a part: a notification has room for 7,999 bytes, one of them the mark.
@@ -51,15 +56,19 @@ impl<B: Carried> PostgresBus<B> {
     }
 
     /// Sends one publication after the other until `cancel`, which never interrupts a statement. What cannot be sent
-    /// is dropped.
+    /// is dropped, and a session that does not answer is left.
     async fn send(&self, mut queue: mpsc::Receiver<Envelope<B>>, cancel: &CancellationToken) {
-        let session = self.session();
+        let mut session = self.session();
         while let Some(Some(envelope)) = cancel.run_until_cancelled(queue.recv()).await {
             let Some(bytes) = self.node.encode(&envelope, BATCH_BYTES_MAX) else { continue };
             let notify = sqlx::query(NOTIFY).bind(&self.feed).bind(parts(STANDARD_NO_PAD.encode(bytes)));
-            if let Err(error) = notify.execute(&session).await {
-                tracing::warn!(%error, "postgres: a notification was not sent");
-            }
+            let error = match timeout(ANSWER_LIMIT, notify.execute(&session)).await {
+                Ok(Ok(_)) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(elapsed) => elapsed.to_string(),
+            };
+            tracing::warn!(error, "postgres: a notification was not sent");
+            session = self.session();
         }
         session.close().await;
     }

@@ -244,6 +244,30 @@ async fn postgres_comes_back() {
 }
 
 #[tokio::test]
+async fn postgres_that_falls_silent_is_left() {
+    let url = variable("MESSENGER_TEST_POSTGRES_URL");
+    let (link, through) = Link::to_url(&url).await;
+    let (journal, cancel) = (journal(), CancellationToken::new());
+    let (bus, other) = (postgres(&through, journal), postgres(&url, journal));
+    run(&bus, &cancel).await;
+    let mut at_other = run(&other, &cancel).await;
+    bus.publish(signal(3));
+    expect_signal(&mut at_other, 3).await;
+    link.silence();
+    let publishing = async {
+        loop {
+            bus.publish(signal(4));
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        () = publishing => {}
+        () = expect_signal(&mut at_other, 4) => {}
+    }
+    cancel.cancel();
+}
+
+#[tokio::test]
 async fn redis_that_is_away_holds_up_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
