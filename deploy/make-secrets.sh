@@ -25,6 +25,6 @@ done
 
 # Compose mounts them with the owner and mode they have here, and the processes that read them are not root. The key of
 # the authority is for nobody but who runs this, and no other user of this machine gets past the folder.
-find "$folder" -type d -exec chmod 755 {} +
+find "$folder" -mindepth 1 -type d -exec chmod 755 {} +
 find "$folder" -type f ! -name ca.key -exec chmod 644 {} +
 chmod 700 "$folder"

@@ -26,6 +26,8 @@ pub struct Limits {
     pub restricted_group_participants_max: i64,
     /// Conversations of one user.
     pub conversations_per_user_max: i64,
+    /// Conversations of one user up to which others put it into groups.
+    pub conversations_by_others_max: i64,
     /// Characters in a password at least.
     pub password_chars_min: usize,
     /// Characters in a password at most.
@@ -61,6 +63,7 @@ impl Limits {
             group_participants_max: limits::GROUP_PARTICIPANTS_MAX,
             restricted_group_participants_max: limits::RESTRICTED_GROUP_PARTICIPANTS_MAX,
             conversations_per_user_max: limits::CONVERSATIONS_PER_USER_MAX,
+            conversations_by_others_max: limits::CONVERSATIONS_BY_OTHERS_MAX,
             password_chars_min: limits::PASSWORD_CHARS_MIN,
             password_chars_max: limits::PASSWORD_CHARS_MAX,
             logins_per_minute: counted(config.logins_per_minute),

@@ -2,6 +2,8 @@
 
 const PREFIX = '/api/v1/';
 const STORED = 'messenger.session';
+/** What a refresh is refused with that no other try would change. */
+const ENDED = ['UNAUTHENTICATED', 'TOKEN_REVOKED', 'TOKEN_EXPIRED', 'FORBIDDEN', 'VALIDATION_FAILED'];
 
 /** An answer that is not a success; `code` is the server's stable error code. */
 export class ApiError extends Error {
@@ -63,7 +65,7 @@ export function refresh() {
       return next.accessToken;
     })
     .catch((error) => {
-      if (error.code === 'UNAUTHENTICATED' || error.code === 'TOKEN_REVOKED' || error.code === 'TOKEN_EXPIRED') {
+      if (ENDED.includes(error.code)) {
         keep(null);
         onLoggedOut();
       }

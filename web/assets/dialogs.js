@@ -26,6 +26,7 @@ function searchPeople(field, list, error, choose) {
         const { users } = await api.get(`users?limit=20&search=${encodeURIComponent(query)}`);
         if (query === asked) show(users);
       } catch (failure) {
+        if (query !== asked) return;
         list.replaceChildren();
         notice(error, failure.message);
       }

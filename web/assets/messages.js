@@ -18,6 +18,8 @@ export function drawConversation(what) {
   if (!conversation) {
     if (drawnId) (document.querySelector(`[data-key="${drawnId}"] button`) ?? byId('new-conversation')).focus();
     drawnId = null;
+    byId('log').replaceChildren();
+    byId('conversation-title').textContent = byId('composer-text').value = '';
     return;
   }
   drawHeader(conversation);

@@ -12,6 +12,7 @@ const RENEW_MS_MAX = 20_000;
 
 let socket = null;
 let renewal = 0;
+let renewed = null;
 let onStatus = () => {};
 
 /** Told of every change: 'connected', 'connecting' or 'offline'. */
@@ -61,7 +62,9 @@ async function connected() {
 function refused(error) {
   onStatus('offline');
   const code = error.data?.code;
-  if (['TOKEN_EXPIRED', 'TOKEN_REVOKED', 'UNAUTHENTICATED'].includes(code)) renew(0);
+  // A new token that is refused at once is no reason to hurry for the next.
+  const isNew = api.accessToken() === renewed;
+  if (['TOKEN_EXPIRED', 'TOKEN_REVOKED', 'UNAUTHENTICATED'].includes(code)) renew(isNew ? RETRY_MS : 0);
   else if (!socket.active) setTimeout(() => socket?.connect(), error.data?.retryAfterMs ?? RETRY_MS);
 }
 
@@ -72,6 +75,7 @@ function renew(pauseMs) {
 }
 
 function useToken(token) {
+  renewed = token;
   if (socket?.connected) socket.emit('refresh_token', { token });
   else socket?.connect();
 }

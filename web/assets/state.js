@@ -144,9 +144,14 @@ export async function loadOlder(id) {
 
 /** Everything anew, after a connection that could not be resumed. */
 export async function refetch() {
-  await loadConversations();
-  if (state.currentId && !state.conversations.has(state.currentId)) await loadConversation(state.currentId);
-  state.open.clear();
+  try {
+    await loadConversations();
+    if (state.currentId && !state.conversations.has(state.currentId)) await loadConversation(state.currentId);
+  } finally {
+    // Also without an answer: what is there has a hole now.
+    state.open.clear();
+    changed();
+  }
   await loadCurrent();
 }
 

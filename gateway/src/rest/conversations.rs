@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    counted,
+    change,
     extract::{Caller, Expected, Json, Page, Path, Query, idempotency_key},
     json, next_cursor, users,
 };
@@ -218,7 +218,7 @@ async fn update(
     let request = proto::UpdateConversationRequest { conversation_id: id, name, is_restricted, expected_version };
     let request = request_as(caller.user_id(), request);
     let mut service = gateway.services.conversation.clone();
-    let answer = counted(&gateway, &caller, conversation_id, service.update_conversation(request)).await?;
+    let answer = change(&gateway, &caller, conversation_id, service.update_conversation(request)).await?;
     own(&gateway, &caller, StatusCode::OK, answer.conversation).await
 }
 

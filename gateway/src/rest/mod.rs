@@ -65,15 +65,15 @@ pub fn routes(gateway: &Arc<Gateway>) -> Router<Arc<Gateway>> {
         .layer(from_fn_with_state(Arc::clone(gateway), layers::observe))
 }
 
-/// Makes a call that sends to a conversation or changes it: counted for the caller and, if the caller takes part, for it.
-async fn counted<T>(
+/// Makes a call that changes a conversation, counted as [`messenger_rpc::SendLimits::change`] does.
+async fn change<T>(
     gateway: &Gateway,
     caller: &Caller,
     conversation: ConversationId,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Error> {
     let call = async { Ok(call.await.map_err(|status| from_status(&status))?.into_inner()) };
-    gateway.rates.sends.counted((caller.user_id(), conversation), call).await
+    gateway.rates.sends.change((caller.user_id(), conversation), call).await
 }
 
 async fn not_found() -> Problem {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    counted,
+    change,
     extract::{Caller, Expected, Json, Page, Path, Query},
     json, next_cursor, users,
 };
@@ -101,7 +101,7 @@ async fn add(
     let request = proto::AddParticipantsRequest { conversation_id: id, user_ids, expected_version };
     let request = request_as(caller.user_id(), request);
     let mut service = gateway.services.conversation.clone();
-    let answer = counted(&gateway, &caller, conversation_id, service.add_participants(request)).await?;
+    let answer = change(&gateway, &caller, conversation_id, service.add_participants(request)).await?;
     let beside = Beside::read(&gateway, caller.user_id(), conversation_id, &answer.participants).await?;
     let participants = answer.participants.iter().map(|participant| beside.name(participant)).collect();
     Ok(json(StatusCode::OK, &Participants { participants, next_cursor: None }))
@@ -134,7 +134,7 @@ async fn update(
     };
     let request = request_as(caller.user_id(), request);
     let mut service = gateway.services.conversation.clone();
-    let answer = counted(&gateway, &caller, conversation_id, service.update_participant(request)).await?;
+    let answer = change(&gateway, &caller, conversation_id, service.update_participant(request)).await?;
     let participant = answer.participant.unwrap_or_default();
     let one = std::slice::from_ref(&participant);
     let beside = Beside::read(&gateway, caller.user_id(), conversation_id, one).await?;
@@ -181,7 +181,7 @@ async fn remove_user(
     let request =
         proto::RemoveParticipantRequest { conversation_id: id, user_id, expected_version: expected.version()? };
     let (request, mut service) = (request_as(caller.user_id(), request), gateway.services.conversation.clone());
-    counted(gateway, caller, conversation_id, service.remove_participant(request)).await?;
+    change(gateway, caller, conversation_id, service.remove_participant(request)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

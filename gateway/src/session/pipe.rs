@@ -86,12 +86,12 @@ impl Undecided {
                 let is_p2p = *conversation_type == i32::from(ConversationType::P2p);
                 // An earlier send with the same client message id has another message id.
                 let is_new = message.id == self.tagged.message_id;
-                self.tell_limits(None);
+                self.tell_limits(Ok(is_new));
                 self.request.stored(message, is_p2p && is_new);
             }
             Some(Outcome::Error(error)) => {
                 let error = messenger_rpc::from_rpc_status(error);
-                self.tell_limits(Some(error.kind()));
+                self.tell_limits(Err(error.kind()));
                 self.request.fail(&error);
             }
             Some(Outcome::Stored(_)) | None => self.request.fail(&Error::internal("an outcome says nothing")),
@@ -99,12 +99,12 @@ impl Undecided {
         self.request.connection().settle(self.weight);
     }
 
-    fn tell_limits(&self, error: Option<ErrorKind>) {
+    fn tell_limits(&self, is_stored: Result<bool, ErrorKind>) {
         let target = self.tagged.draft.as_ref().and_then(|draft| draft.target.as_ref());
         if let Some(Target::GroupId(id) | Target::ConversationId(id)) = target
             && let Ok(conversation) = ConversationId::parse("conversationId", id)
         {
-            self.sends.answered(self.request.connection().user_id, conversation, error);
+            self.sends.answered(self.request.connection().user_id, conversation, is_stored);
         }
     }
 

@@ -3,7 +3,10 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -69,6 +72,8 @@ pub struct Foreign {
     pace: Pace,
     /// Beside each source; empty until there are any.
     jwks: RwLock<Vec<String>>,
+    /// Beside each source: whether it did when it was last asked.
+    answers: Vec<AtomicBool>,
     looks: Notify,
     looked_at: Mutex<Option<Instant>>,
     rounds: watch::Sender<u64>,
@@ -89,8 +94,9 @@ impl Foreign {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::internal)?;
+        let answers = sources.iter().map(|_| AtomicBool::new(false)).collect();
         let (jwks, looks, looked_at) = (RwLock::new(jwks), Notify::new(), Mutex::new(None));
-        Ok(Self { sources, store, clock, http, pace, jwks, looks, looked_at, rounds: watch::Sender::new(0) })
+        Ok(Self { sources, store, clock, http, pace, jwks, answers, looks, looked_at, rounds: watch::Sender::new(0) })
     }
 
     /// The systems and their keys, for verifiers.
@@ -112,14 +118,16 @@ impl Foreign {
         self.sources.iter().any(|source| source.rules.issuer == issuer)
     }
 
-    /// Takes over what another process has fetched since, which may be all there is of a system that is away. True if
-    /// something changed.
+    /// Takes over what another process has fetched of a system that does not answer this one. True if something changed.
     ///
     /// # Errors
     /// UNAVAILABLE when the store is away.
     pub async fn look_at_store(&self) -> Result<bool> {
         let mut is_changed = false;
         for (number, source) in self.sources.iter().enumerate() {
+            if self.answers[number].load(Ordering::Relaxed) {
+                continue;
+            }
             let Some(kept) = self.store.foreign_keys(&source.rules.issuer).await? else { continue };
             let mut jwks = self.jwks.write().unwrap_or_else(PoisonError::into_inner);
             is_changed |= jwks[number] != kept;
@@ -144,6 +152,7 @@ impl Foreign {
                     tracing::warn!(issuer = source.rules.issuer, ?error, "no keys; the last ones stay in force");
                 }
                 failing[number] = looked.is_err();
+                self.answers[number].store(looked.is_ok(), Ordering::Relaxed);
             }
             on_look();
             self.rounds.send_modify(|round| *round += 1);

@@ -114,10 +114,12 @@ impl Issuers {
     /// Other processes of auth make keys and fetch those of other systems, too.
     async fn look_at_store(&self) -> Result<()> {
         let is_new = self.keys.look().await?;
-        if self.foreign.look_at_store().await? || is_new {
+        let foreign = self.foreign.look_at_store().await;
+        // Also when only a part of it was read.
+        if is_new || !matches!(foreign, Ok(false)) {
             self.tell();
         }
-        Ok(())
+        foreign.map(drop)
     }
 
     fn tell(&self) {

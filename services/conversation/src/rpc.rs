@@ -57,9 +57,8 @@ impl Rpc {
     {
         let Ok(Caller::User(user)) = Caller::of(&request) else { return self.answer(request, work).await };
         let changed = (user.user_id, conversation_id(of(request.get_ref())).map_err(to_status)?);
-        let counted = async |conversations, caller, asked| {
-            self.changes.counted(changed, work(conversations, caller, asked)).await
-        };
+        let counted =
+            async |conversations, caller, asked| self.changes.change(changed, work(conversations, caller, asked)).await;
         self.answer(request, counted).await
     }
 

@@ -96,12 +96,15 @@ impl Replays {
         Ok(Page { page, limited })
     }
 
-    /// Its own turn first: of those who wait for a reader each is another user.
+    /// Its own turn first: of those who wait for a reader each is another user. Both within 5 s, which leaves the call
+    /// time to read.
     async fn turn(&self, user: UserId) -> Result<(Turn<UserId>, OwnedSemaphorePermit)> {
-        let own = self.turns.turn(user).await?;
-        let reader = timeout(TURN_WITHIN, Arc::clone(&self.reading).acquire_owned()).await;
-        let reader = reader.map_err(|_| Error::unavailable("too many replays at once"))?;
-        Ok((own, reader.expect("it is never closed")))
+        let both = async {
+            let own = self.turns.turn(user).await?;
+            let reader = Arc::clone(&self.reading).acquire_owned().await;
+            Ok((own, reader.expect("it is never closed")))
+        };
+        timeout(TURN_WITHIN, both).await.map_err(|_| Error::unavailable("too many replays at once"))?
     }
 
     /// Looks at what was missed before or after the page: after it only where little can have been.
@@ -154,8 +157,8 @@ impl Replays {
     /// The user's feed from a cursor on, or from now on.
     ///
     /// # Errors
-    /// As [`Replays::position`], and RESYNC_REQUIRED when more than 10,000 entries were missed. A cursor above the
-    /// journal's head ends the subscription with it.
+    /// As [`Replays::position`], and RESYNC_REQUIRED when more than 10,000 entries were missed; RATE_LIMITED and
+    /// UNAVAILABLE as [`Replays::page`]. A cursor above the journal's head ends the subscription with it.
     pub async fn subscribe(&self, user: UserId, cursor: &str) -> Result<Subscription> {
         let after = match cursor {
             "" => None,
@@ -229,7 +232,8 @@ impl Subscription {
     /// What comes next; none after the end.
     ///
     /// # Errors
-    /// RATE_LIMITED when it is read too slowly, DRAINING when this process ends, those of the store.
+    /// RATE_LIMITED when it is read too slowly or too many replays of the user wait, DRAINING when this process ends, those
+    /// of the store.
     pub async fn next(&mut self) -> Option<Result<Subscribed>> {
         loop {
             if let Some(next) = self.ready.pop_front() {

@@ -66,7 +66,11 @@ impl Rpc {
                 send.await
             }
             Target::Group(conversation) | Target::Conversation(conversation) => {
-                self.sends.counted((sender, conversation), send).await
+                self.sends.send_to(sender, conversation)?;
+                let sent = send.await;
+                let is_stored = sent.as_ref().map(|sent| !sent.repeated).map_err(Error::kind);
+                self.sends.answered(sender, conversation, is_stored);
+                sent
             }
         }
     }

@@ -82,7 +82,7 @@ impl<'c> Statement<'c> {
     /// For what it does: the number of rows it did it to.
     ///
     /// # Errors
-    /// As [`error()`] has them.
+    /// As [`error()`] has them; UNAVAILABLE also when no session is free within 2 s or the answer takes over 7 s.
     pub async fn execute(self) -> Result<u64, Error> {
         match self.0 {
             Bound::Postgres(query, mut on) => {
@@ -99,7 +99,7 @@ impl<'c> Statement<'c> {
     /// All rows.
     ///
     /// # Errors
-    /// As [`error()`] has them.
+    /// As [`error()`] has them; UNAVAILABLE also when no session is free within 2 s or the answer takes over 7 s.
     pub async fn fetch_all<R: Row>(self) -> Result<Vec<R>, Error> {
         match self.0 {
             Bound::Postgres(query, mut on) => {
@@ -118,7 +118,7 @@ impl<'c> Statement<'c> {
     /// The row, if there is one.
     ///
     /// # Errors
-    /// As [`error()`] has them.
+    /// As [`error()`] has them; UNAVAILABLE also when no session is free within 2 s or the answer takes over 7 s.
     pub async fn fetch_optional<R: Row>(self) -> Result<Option<R>, Error> {
         match self.0 {
             Bound::Postgres(query, mut on) => {
@@ -137,7 +137,7 @@ impl<'c> Statement<'c> {
     /// The row there is.
     ///
     /// # Errors
-    /// As [`error()`] has them; INTERNAL when there is none.
+    /// As [`Statement::fetch_optional`]; INTERNAL when there is none.
     pub async fn fetch_one<R: Row>(self) -> Result<R, Error> {
         self.fetch_optional().await?.ok_or_else(|| error(sqlx::Error::RowNotFound))
     }

@@ -114,34 +114,42 @@ impl SendLimits {
         }
     }
 
-    /// What became of a send to a conversation, or a change of it: none, or the error.
-    pub fn answered(&self, sender: UserId, conversation: ConversationId, error: Option<ErrorKind>) {
-        let takes_part = match error {
-            None => true,
-            Some(ErrorKind::NotFound | ErrorKind::Forbidden) => false,
-            Some(_) => return,
+    /// What became of a send to a conversation: whether it was stored by this, or the error. A repeat says nothing of
+    /// whether its sender may still post, and has to use up nothing.
+    pub fn answered(&self, sender: UserId, conversation: ConversationId, is_stored: Result<bool, ErrorKind>) {
+        let takes_part = match is_stored {
+            Ok(is_stored) => is_stored,
+            Err(ErrorKind::NotFound | ErrorKind::Forbidden) => false,
+            Err(_) => return,
         };
-        let Some(Counted { participants, .. }) = &self.0 else { return };
+        let Some(Counted { targets, participants, .. }) = &self.0 else { return };
         let mut participants = lock(participants);
         // Strangers take no room.
         if participants.get(&(sender, conversation)).unwrap_or(false) != takes_part {
             participants.insert((sender, conversation), takes_part);
+            if takes_part {
+                // Not counted before. What is over the rate was let in already.
+                let _ = targets.count(&(conversation.uuid(), Uuid::nil()));
+            }
         }
     }
 
-    /// The same around the work.
+    /// Counts a change of a conversation, and makes it. One that is refused as FORBIDDEN says nothing of who may post.
     ///
     /// # Errors
-    /// RATE_LIMITED, and those of the work.
-    pub async fn counted<T>(
+    /// RATE_LIMITED, and those of the change.
+    pub async fn change<T>(
         &self,
         (sender, conversation): (UserId, ConversationId),
-        work: impl Future<Output = Result<T, Error>>,
+        change: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         self.send_to(sender, conversation)?;
-        let result = work.await;
-        self.answered(sender, conversation, result.as_ref().err().map(Error::kind));
-        result
+        let changed = change.await;
+        let is_made = changed.as_ref().map(|_| true).map_err(Error::kind);
+        if is_made != Err(ErrorKind::Forbidden) {
+            self.answered(sender, conversation, is_made);
+        }
+        changed
     }
 
     /// Counts a send to another user.
@@ -204,19 +212,19 @@ mod tests {
     #[test]
     fn only_participants_use_up_the_rate_of_a_conversation() {
         let (limits, conversation) = (limits(9, 2), ConversationId::from_uuid(Uuid::from_u128(9)));
-        let outcome = |number, error| {
+        let send = |number, is_stored| {
             let counted = limits.send_to(user(number), conversation);
             if counted.is_ok() {
-                limits.answered(user(number), conversation, error);
+                limits.answered(user(number), conversation, is_stored);
             }
             counted.is_ok()
         };
-        assert!((0..9).all(|_| outcome(7, Some(ErrorKind::NotFound))), "a stranger, at its own rate");
-        assert!(outcome(1, None) && outcome(2, None), "not known yet");
-        assert!(outcome(1, None) && outcome(2, None) && !outcome(1, None));
-        assert!(outcome(8, Some(ErrorKind::NotFound)), "a stranger does not learn of it");
-        limits.answered(user(1), conversation, Some(ErrorKind::NotFound));
-        assert!(outcome(1, Some(ErrorKind::NotFound)), "nor does who was removed");
+        assert!((0..9).all(|_| send(7, Err(ErrorKind::NotFound))), "a stranger, at its own rate");
+        assert!((0..9).all(|_| send(6, Ok(false))), "who was removed, and repeats what was stored");
+        assert!(send(1, Ok(true)) && send(2, Ok(true)) && !send(1, Ok(true)), "the first are counted afterwards");
+        assert!(send(8, Err(ErrorKind::NotFound)), "a stranger does not learn of it");
+        limits.answered(user(1), conversation, Err(ErrorKind::NotFound));
+        assert!(send(1, Err(ErrorKind::NotFound)), "nor does who was removed");
     }
 
     #[test]

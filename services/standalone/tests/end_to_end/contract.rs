@@ -212,7 +212,7 @@ fn no_event_is_left_out() -> anyhow::Result<()> {
 }
 
 fn names_events(line: &str) -> bool {
-    ["Frame::event(", "const COMMANDS:", "} => \"", "(_) => \""].iter().any(|pattern| line.contains(pattern))
+    ["Frame::event(", ", |data| decode(data)", "} => \"", "(_) => \""].iter().any(|pattern| line.contains(pattern))
 }
 
 /// The names in the string literals of a line.

@@ -48,7 +48,9 @@ async fn row_78_a_pool_whose_sessions_are_all_held() -> anyhow::Result<()> {
     holder.execute("LOCK TABLE message.message IN ACCESS EXCLUSIVE MODE").await?;
 
     let path = format!("conversations/{}/messages", first["conversationId"].as_str().unwrap_or_default());
-    let reads = join_all((0..60).map(|_| api.call(Method::GET, &path, Some(&ann.token), None)));
+    // As many of each as a user may make at once.
+    let readers = [&ann, &bob].into_iter().cycle().take(32);
+    let reads = join_all(readers.map(|reader| api.call(Method::GET, &path, Some(&reader.token), None)));
     let (reads, refused) = tokio::join!(reads, sender.request("send_message", draft("held")));
     ensure!(refused?["error"]["code"] == "UNAVAILABLE");
     for read in reads {
