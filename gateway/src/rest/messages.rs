@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use messenger_core::{ConversationId, Error, MessageId, Timestamp};
 use messenger_proto::message::v1::{self as proto, list_messages_request::From as HistoryFrom};
-use messenger_rpc::{from_status, request_as};
+use messenger_rpc::request_as;
 use prost_types::Timestamp as ProtoTimestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
+    answered,
     extract::{Caller, Json, Path, Query, count, idempotency_key},
     json,
 };
@@ -136,12 +137,9 @@ async fn send(
         metadata: body.metadata.map(|json| json.get().to_owned()),
     };
     let request = request_as(caller.user_id(), proto::SendMessageRequest { draft: Some(draft) });
-    let sends = &gateway.rates.sends;
-    sends.send_to(caller.user_id(), conversation_id)?;
-    let sent = gateway.services.message.clone().send_message(request).await.map_err(|status| from_status(&status));
-    let is_stored = sent.as_ref().map(|sent| !sent.get_ref().repeated).map_err(Error::kind);
-    sends.answered(caller.user_id(), conversation_id, is_stored);
-    let answer = sent?.into_inner();
+    let mut service = gateway.services.message.clone();
+    let send = answered(service.send_message(request));
+    let answer = gateway.rates.sends.send((caller.user_id(), conversation_id), send, |sent| sent.repeated).await?;
     let status = if answer.repeated { StatusCode::OK } else { StatusCode::CREATED };
     Ok(json(status, &MessageObject::from(&answer.message.unwrap_or_default())))
 }

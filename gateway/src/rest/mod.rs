@@ -72,8 +72,12 @@ async fn change<T>(
     conversation: ConversationId,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, Error> {
-    let call = async { Ok(call.await.map_err(|status| from_status(&status))?.into_inner()) };
-    gateway.rates.sends.change((caller.user_id(), conversation), call).await
+    gateway.rates.sends.change((caller.user_id(), conversation), answered(call)).await
+}
+
+/// What a service answers, or refuses with.
+async fn answered<T>(call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Error> {
+    call.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
 }
 
 async fn not_found() -> Problem {

@@ -66,11 +66,7 @@ impl Rpc {
                 send.await
             }
             Target::Group(conversation) | Target::Conversation(conversation) => {
-                self.sends.send_to(sender, conversation)?;
-                let sent = send.await;
-                let is_stored = sent.as_ref().map(|sent| !sent.repeated).map_err(Error::kind);
-                self.sends.answered(sender, conversation, is_stored);
-                sent
+                self.sends.send((sender, conversation), send, |sent| sent.repeated).await
             }
         }
     }

@@ -134,6 +134,22 @@ impl SendLimits {
         }
     }
 
+    /// Counts a send to a conversation, makes it, and takes in what became of it.
+    ///
+    /// # Errors
+    /// RATE_LIMITED, and those of the send.
+    pub async fn send<T>(
+        &self,
+        (sender, conversation): (UserId, ConversationId),
+        send: impl Future<Output = Result<T, Error>>,
+        is_repeat: impl FnOnce(&T) -> bool,
+    ) -> Result<T, Error> {
+        self.send_to(sender, conversation)?;
+        let sent = send.await;
+        self.answered(sender, conversation, sent.as_ref().map(|sent| !is_repeat(sent)).map_err(Error::kind));
+        sent
+    }
+
     /// Counts a change of a conversation, and makes it. One that is refused as FORBIDDEN says nothing of who may post.
     ///
     /// # Errors
